@@ -1,0 +1,71 @@
+/** An adapter in memory: configuration, method bound to a model, and its tensors; from a file, or new. */
+
+import { AdapterMismatchError } from "../errors.ts";
+import { readTensor } from "../files/safetensors.ts";
+import type { Model } from "../models/open.ts";
+import type { ModelTrace } from "../models/trace.ts";
+import { toFloat32 } from "../tensor/convert.ts";
+import { hashText, randomStream } from "../tensor/random.ts";
+import { sameShape } from "../tensor/shape.ts";
+import { type FloatTensor, floatTensor, type StoredTensor } from "../tensor/tensor.ts";
+import { type AdapterConfig, bindMethod } from "./bind.ts";
+import type { BoundMethod } from "./method.ts";
+import type { PeftFolder } from "./peft-folder.ts";
+
+export interface Adapter {
+  readonly config: AdapterConfig;
+  readonly method: BoundMethod;
+  /** Values of the method's parameters by key. */
+  readonly tensors: ReadonlyMap<string, FloatTensor>;
+}
+
+/** A new adapter with its initial values; tensor after tensor draws from its own stream of `seed`. */
+export function createAdapter(config: AdapterConfig, model: Model, trace: ModelTrace, seed: number): Adapter {
+  const method = bindMethod(config, { trace, defaultTargets: model.architecture.defaultTargets, strict: true });
+  const tensors = new Map<string, FloatTensor>();
+  for (const [key, { shape, init, checkpoint }] of method.parameters) {
+    const data = init
+      ? init(randomStream(seed, hashText(key)))
+      : readFloat(model.source.find(checkpoint!, shape), checkpoint!);
+    tensors.set(key, floatTensor(shape, data));
+  }
+  return { config, method, tensors };
+}
+
+/**
+ * An adapter of a PEFT folder on this model. Throws AdapterMismatchError listing every tensor that is missing, of
+ * another shape, or not the method's.
+ */
+export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace): Adapter {
+  const { config } = folder;
+  const method = bindMethod(config, { trace, defaultTargets: model.architecture.defaultTargets, strict: false });
+  const problems: string[] = [];
+  const tensors = new Map<string, FloatTensor>();
+  for (const [key, { shape }] of method.parameters) {
+    const entry = folder.tensors.get(key);
+    if (!entry) problems.push(`${key}: missing, the model needs [${shape}]`);
+    else if (!sameShape(entry.shape, shape))
+      problems.push(`${key}: adapter has [${entry.shape}], the model needs [${shape}]`);
+    else tensors.set(key, floatTensor(shape, toFloat32(readTensor(entry)).slice()));
+  }
+  for (const key of folder.tensors.keys()) {
+    if (!method.parameters.has(key) && !method.passes?.(key)) problems.push(`${key}: the model has no place for it`);
+  }
+  if (problems.length > 0) {
+    throw new AdapterMismatchError(
+      `${folder.path} does not fit ${model.folder}:\n${problems
+        .slice(0, 20)
+        .map((each) => `  ${each}`)
+        .join("\n")}` +
+        `${problems.length > 20 ? `\n  and ${problems.length - 20} more` : ""}` +
+        `\nIt was trained on ${config.base_model_name_or_path ?? "a base that it does not name"}. Check --model, and target_modules in its adapter_config.json.`,
+      problems,
+    );
+  }
+  return { config, method, tensors };
+}
+
+/** A stored tensor as float32 in memory. */
+export function readFloat(tensor: StoredTensor, name: string): Float32Array {
+  return toFloat32(readTensor({ ...tensor, name, storedType: tensor.dtype })).slice();
+}

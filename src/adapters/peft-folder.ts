@@ -1,0 +1,52 @@
+/**
+ * PEFT's adapter folders: adapter_config.json and adapter_model.safetensors.
+ * Source of names and layout: PEFT `utils/save_and_load.py`, `config.py`.
+ */
+
+import { existsSync, mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { ModelError } from "../errors.ts";
+import { writeJsonAtomic } from "../files/atomic.ts";
+import { readJsonObject } from "../files/json-file.ts";
+import { openSafetensors, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
+import type { Adapter } from "./adapter.ts";
+import { type AdapterConfig, parseAdapterConfig } from "./bind.ts";
+
+export const CONFIG_FILE = "adapter_config.json";
+export const WEIGHTS_FILE = "adapter_model.safetensors";
+
+export interface PeftFolder {
+  readonly path: string;
+  readonly config: AdapterConfig;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+}
+
+/** Opens a PEFT folder; reads headers only. Throws ModelError when it is none. */
+export function openPeftFolder(path: string): PeftFolder {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new ModelError(`${path}: no such folder. An adapter is a folder with ${CONFIG_FILE} and ${WEIGHTS_FILE}.`);
+  }
+  if (!existsSync(join(path, CONFIG_FILE))) {
+    throw new ModelError(`${path}: no ${CONFIG_FILE}. An adapter is a folder with ${CONFIG_FILE} and ${WEIGHTS_FILE}.`);
+  }
+  const config = parseAdapterConfig(readJsonObject(join(path, CONFIG_FILE)), join(path, CONFIG_FILE));
+  const weights = join(path, WEIGHTS_FILE);
+  if (!existsSync(weights)) {
+    const pickled = existsSync(join(path, "adapter_model.bin"));
+    throw new ModelError(
+      pickled
+        ? `${path}: holds adapter_model.bin, a pickle that could run code when opened. Save it again with safetensors (PEFT: model.save_pretrained(path, safe_serialization=True)).`
+        : `${path}: no ${WEIGHTS_FILE} beside ${CONFIG_FILE}. Copy or train the adapter again.`,
+    );
+  }
+  return { path, config, tensors: openSafetensors(weights).tensors };
+}
+
+/** Writes an adapter as PEFT does. The bytes depend on configuration and values alone. */
+export function savePeftFolder(path: string, adapter: Adapter): void {
+  mkdirSync(path, { recursive: true });
+  writeSafetensors(join(path, WEIGHTS_FILE), adapter.tensors, { format: "pt" });
+  const fields: Record<string, unknown> = { ...adapter.config, inference_mode: true };
+  const sorted = Object.fromEntries(Object.entries(fields).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  writeJsonAtomic(join(path, CONFIG_FILE), sorted);
+}

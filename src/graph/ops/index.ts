@@ -1,0 +1,11 @@
+/** Every op, by room: what models, adapters and losses are written in. */
+
+export * from "./activation.ts";
+export * from "./arithmetic.ts";
+export * from "./broadcast.ts";
+export * from "./gather.ts";
+export * from "./matmul.ts";
+export * from "./movement.ts";
+export * from "./norm.ts";
+export * from "./reduce.ts";
+export * from "./rule.ts";

@@ -1,0 +1,155 @@
+/**
+ * What a model is run on: B streams of T tokens. A stream holds one row, or several end to end; tokens of different
+ * rows never see each other, and each row counts its own positions, so that padding, packing and buckets change
+ * nothing but the speed.
+ * Letters: B streams, T tokens a stream, N = B·T, S cached tokens a stream.
+ */
+
+import { input, integers, scalar, type Value } from "../graph/graph.ts";
+import { and, equal, greaterOrEqual, less, sub, where } from "../graph/ops/arithmetic.ts";
+import { reshape } from "../graph/ops/broadcast.ts";
+import { concat } from "../graph/ops/movement.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** A batch as it is laid out in streams; the numbers behind every input below. */
+export interface Layout {
+  readonly B: number;
+  readonly T: number;
+  /** Token ids [N]; 0 where nothing stands. */
+  readonly ids: Int32Array;
+  /** Position of each token in its own row [N], virtual tokens of prompt and prefix methods counted. */
+  readonly positions: Int32Array;
+  /** Row number of each token [N]; -1 where nothing stands. */
+  readonly segments: Int32Array;
+  /** Token types (sentence A or B) [N]. */
+  readonly typeIds: Int32Array;
+  /** Number of the virtual prompt token at each place, from 1; 0 for real tokens [N]. */
+  readonly virtual: Int32Array;
+  /** Longest row in tokens, as transformers would pad to. */
+  readonly longest: number;
+  /** Fixes this batch's random draws (dropout): a hash of seed and step. */
+  readonly draw: number;
+}
+
+/** An input that the model wants computed from the layout before each run. */
+export interface Derived {
+  readonly shape: readonly number[];
+  compute(layout: Layout): Tensor;
+}
+
+/** Tokens that earlier runs have left keys and values of. */
+export interface Past {
+  readonly S: number;
+  readonly positions: Value; // [B, S]
+  readonly segments: Value; // [B, S], -1 for free places
+}
+
+export interface Stream {
+  readonly B: number;
+  readonly T: number;
+  readonly N: number;
+  readonly ids: Value; // [N]
+  readonly positions: Value; // [N]
+  readonly typeIds: Value; // [N]
+  readonly virtual: Value; // [N]
+  readonly past: Past | null;
+  /** Inputs that models have asked for, by name. */
+  readonly derived: Map<string, Derived>;
+  /** Keys and values of this run's tokens by layer [B, KV, T, D]: what a cache keeps. */
+  readonly produced: Map<string, Value>;
+  /** Declares an input that `compute` fills from each batch's layout. */
+  derive(name: string, shape: readonly number[], dtype: "f32" | "i32" | "bool", compute: Derived["compute"]): Value;
+  /** What is added to scores [B, 1, T, S + T]: 0 where a query sees a key, the lowest float elsewhere. */
+  mask(kind: MaskKind): Value;
+}
+
+export interface MaskKind {
+  readonly causal: boolean;
+  /** Keys further back than this many positions (itself counted) are not seen; null sees all. */
+  readonly window: number | null;
+}
+
+const LOWEST = -3.4028234663852886e38;
+
+export function createStream(B: number, T: number, S = 0): Stream {
+  const N = B * T;
+  const ids = input("ids", "i32", [N]);
+  const positions = input("positions", "i32", [N]);
+  const segments = input("segments", "i32", [N]);
+  const past: Past | null =
+    S === 0
+      ? null
+      : { S, positions: input("past.positions", "i32", [B, S]), segments: input("past.segments", "i32", [B, S]) };
+  const derived = new Map<string, Derived>();
+  const declared = new Map<string, Value>();
+  const masks = new Map<string, Value>();
+  return {
+    B,
+    T,
+    N,
+    ids,
+    positions,
+    typeIds: input("typeIds", "i32", [N]),
+    virtual: input("virtual", "i32", [N]),
+    past,
+    derived,
+    produced: new Map(),
+    derive: (name, shape, dtype, compute) => {
+      const held = declared.get(name);
+      if (held) return held;
+      const value = input(name, dtype, shape);
+      derived.set(name, { shape, compute });
+      declared.set(name, value);
+      return value;
+    },
+    mask: (kind) => {
+      const key = `${kind.causal} ${kind.window}`;
+      const held = masks.get(key);
+      if (held) return held;
+      const value = buildMask({ B, T, positions, segments, past }, kind);
+      masks.set(key, value);
+      return value;
+    },
+  };
+}
+
+interface MaskParts {
+  readonly B: number;
+  readonly T: number;
+  readonly positions: Value;
+  readonly segments: Value;
+  readonly past: Past | null;
+}
+
+function buildMask({ B, T, positions, segments, past }: MaskParts, { causal, window }: MaskKind): Value {
+  const keys = (own: Value, earlier: Value | undefined): Value => {
+    const line = reshape(own, [B, T]);
+    const all = earlier ? concat([earlier, line], 1) : line;
+    return reshape(all, [B, 1, 1, all.shape[1]!]); // [B, 1, 1, S + T]
+  };
+  const keySegments = keys(segments, past?.segments);
+  const keyPositions = keys(positions, past?.positions);
+  const queryPositions = reshape(positions, [B, 1, T, 1]);
+  let seen = equal(reshape(segments, [B, 1, T, 1]), keySegments); // [B, 1, T, S + T]
+  if (causal) seen = and(seen, greaterOrEqual(queryPositions, keyPositions));
+  if (window !== null) {
+    const distance = sub(queryPositions, keyPositions);
+    seen = and(seen, less(distance, reshape(integers([window], "i32"), [])));
+  }
+  return where(seen, scalar(0), scalar(LOWEST));
+}
+
+/** The tensors to feed for a layout: its own arrays and everything derived. */
+export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout): Map<string, Tensor> {
+  const N = layout.B * layout.T;
+  const line = (data: Int32Array): Tensor => ({ dtype: "i32", shape: [N], data });
+  const tensors = new Map<string, Tensor>([
+    ["ids", line(layout.ids)],
+    ["positions", line(layout.positions)],
+    ["segments", line(layout.segments)],
+    ["typeIds", line(layout.typeIds)],
+    ["virtual", line(layout.virtual)],
+  ]);
+  for (const [name, { compute }] of stream.derived) tensors.set(name, compute(layout));
+  return tensors;
+}

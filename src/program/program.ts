@@ -1,0 +1,128 @@
+/** Model, adapters and a shape → the graphs that training and evaluation run. */
+
+import type { BoundMethod } from "../adapters/method.ts";
+import { gradient } from "../autodiff/gradient.ts";
+import { ModelError } from "../errors.ts";
+import { input, type Value } from "../graph/graph.ts";
+import { gatherRows } from "../graph/ops/gather.ts";
+import { slice } from "../graph/ops/movement.ts";
+import type { Head } from "../models/architecture.ts";
+import type { Model } from "../models/open.ts";
+import { createStream, type Stream } from "../models/stream.ts";
+import { checkpointWeights, type Weights } from "../models/weights.ts";
+import type { Task } from "../task.ts";
+import type { ProgramShape } from "./layout.ts";
+import { chunkedLoss, crossEntropy, squaredError } from "./loss.ts";
+
+/** An adapter as programs take it: bound to the model, with the name that keeps its tensors apart and its weight. */
+export interface MountedAdapter {
+  readonly method: BoundMethod;
+  /** Put before the keys of its inputs: "" for the one in training, "NAME/" beside others. */
+  readonly prefix: string;
+  readonly weight: number;
+}
+
+export interface ProgramOptions {
+  readonly model: Model;
+  readonly task: Task;
+  readonly adapters: readonly MountedAdapter[];
+  readonly shape: ProgramShape;
+}
+
+export interface Program {
+  readonly stream: Stream;
+  readonly outputs: ReadonlyMap<string, Value>;
+}
+
+/** Builds loss and gradients: outputs `loss` and `grad.KEY` of every trainable tensor of the first adapter. */
+export function trainProgram(options: ProgramOptions): Program {
+  const built = buildHead(options, true);
+  const trained = options.adapters[0]!;
+  const keys = [...trained.method.parameters.keys()];
+  const values = keys.map((key) => built.parameter(trained, key));
+  const loss = buildLoss(options, built, values);
+  const outputs = new Map<string, Value>([["loss", loss]]);
+  gradient(loss, values).forEach((dy, i) => {
+    if (!dy) throw new ModelError(`internal: the loss does not depend on ${keys[i]}`);
+    outputs.set(`grad.${keys[i]}`, dy);
+  });
+  return { stream: built.stream, outputs };
+}
+
+/** Builds the loss alone. */
+export function lossProgram(options: ProgramOptions): Program {
+  const built = buildHead(options, false);
+  return { stream: built.stream, outputs: new Map([["loss", buildLoss(options, built, [])]]) };
+}
+
+/** Builds the head's scores: output `logits` [M, classes] for the rows that the input `rows` names. */
+export function logitsProgram(options: ProgramOptions): Program {
+  const { stream, weights, head, rows } = buildHead(options, false);
+  return { stream, outputs: new Map([["logits", head.logits(weights, options.model.config as never, rows)]]) };
+}
+
+interface Built {
+  readonly stream: Stream;
+  readonly weights: Weights;
+  readonly head: Head<never>;
+  /** Hidden rows that the head reads [M, C]. */
+  readonly rows: Value;
+  parameter(adapter: MountedAdapter, key: string): Value;
+}
+
+function buildHead({ model, task, adapters, shape: { B, T, M } }: ProgramOptions, dropout: boolean): Built {
+  const head = model.architecture.heads[task];
+  if (!head) throw new ModelError(`internal: no ${task} head`);
+  const stream = createStream(B, T);
+  const parameter = parameterInputs();
+  const weights = mount(model, stream, adapters, parameter, dropout);
+  const hidden = model.architecture.hidden(weights, model.config, stream); // [N, C]
+  const rows = gatherRows(hidden, input("rows", "i32", [M]));
+  return { stream, weights, head, rows, parameter };
+}
+
+/** Weights of the checkpoint with every adapter on them, in order. */
+export function mount(
+  model: Model,
+  stream: Stream,
+  adapters: readonly MountedAdapter[],
+  parameter: Built["parameter"],
+  dropout: boolean,
+): Weights {
+  const replaced = new Map(adapters.flatMap((each) => [...each.method.replaced((key) => parameter(each, key))]));
+  return adapters.reduce<Weights>(
+    (base, each) => each.method.decorate(base, (key) => parameter(each, key), { weight: each.weight, dropout }),
+    checkpointWeights(model.source, stream, replaced),
+  );
+}
+
+/** Adapter tensors as inputs, one value a tensor however often it is read. */
+export function parameterInputs(): Built["parameter"] {
+  const inputs = new Map<string, Value>();
+  return ({ method, prefix }, key) => {
+    const name = prefix + key;
+    const held = inputs.get(name);
+    if (held) return held;
+    const value = input(name, "f32", method.parameters.get(key)!.shape);
+    inputs.set(name, value);
+    return value;
+  };
+}
+
+function buildLoss(
+  { model, task, shape: { M } }: ProgramOptions,
+  { weights, head, rows }: Built,
+  trainable: Value[],
+): Value {
+  const rowWeights = input("weights", "f32", [M]);
+  const { vocabularySize, labels: classCount } = model.config;
+  const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : classCount;
+  const regression = task === "regression";
+  const targets = regression ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
+  return chunkedLoss(rows, classes, trainable, (part, from, to) => {
+    const scores = head.logits(weights, model.config as never, part);
+    const partTargets = slice(targets, 0, from, to);
+    const partWeights = slice(rowWeights, 0, from, to);
+    return regression ? squaredError(scores, partTargets, partWeights) : crossEntropy(scores, partTargets, partWeights);
+  });
+}

@@ -1,0 +1,134 @@
+/**
+ * Our ops as ONNX operators. Most lower to the operator of the same name; this table holds the others.
+ * Opset 21: the newest whose every operator here has a kernel on both CPU and WebGPU.
+ */
+
+import { GraphError } from "../errors.ts";
+import type { Node } from "../graph/graph.ts";
+import type { MatMulAttributes } from "../graph/ops/matmul.ts";
+import type { DType } from "../tensor/dtype.ts";
+import { ELEMENT_CODE, type OnnxAttribute } from "./onnx.ts";
+
+export const OPSET = 21;
+
+/** What a rule may do: emit operators, and name small integer lists. */
+export interface Emitter {
+  /** Adds an operator whose outputs are the node's own, or, with `fresh`, one new name, which is returned. */
+  emit(
+    type: string,
+    inputs: readonly string[],
+    attributes?: Readonly<Record<string, OnnxAttribute>>,
+    more?: EmitOptions,
+  ): string;
+  /** The name of an int64 list constant. */
+  list(values: readonly number[]): string;
+}
+
+export interface EmitOptions {
+  readonly domain?: string;
+  readonly fresh?: boolean;
+}
+
+type Rule = (node: Node, inputs: readonly string[], emitter: Emitter) => void;
+
+const MICROSOFT = { domain: "com.microsoft" } as const;
+
+const plain: Rule = (node, inputs, { emit }) => {
+  emit(node.op.type, inputs);
+};
+
+const reduction: Rule = (node, inputs, { emit, list }) => {
+  emit(node.op.type, [...inputs, list(axesOf(node))], { keepdims: 1n });
+};
+
+/** ReduceMax and ReduceMin take no axes input before opset 18; they do here. */
+const RULES: Readonly<Record<string, Rule>> = {
+  Add: plain,
+  Sub: plain,
+  Mul: plain,
+  Div: plain,
+  Max: plain,
+  Neg: plain,
+  Abs: plain,
+  Exp: plain,
+  Log: plain,
+  Sqrt: plain,
+  Reciprocal: plain,
+  Greater: plain,
+  GreaterOrEqual: plain,
+  Less: plain,
+  Equal: plain,
+  And: plain,
+  Or: plain,
+  Where: plain,
+  Tanh: plain,
+  Sigmoid: plain,
+  Relu: plain,
+  Erf: plain,
+  ReduceSum: reduction,
+  ReduceMean: reduction,
+  ReduceMax: reduction,
+  ReduceMin: reduction,
+  Softmax: (_node, inputs, { emit }) => void emit("Softmax", inputs, { axis: -1n }),
+  Gelu: (node, inputs, { emit }) =>
+    void emit("Gelu", inputs, { approximate: (node.attributes as { approximate: string }).approximate }),
+  Silu: (_node, inputs, { emit }) => void emit("QuickGelu", inputs, { alpha: 1 }, MICROSOFT),
+  LayerNormalization: (node, inputs, { emit }) =>
+    void emit("LayerNormalization", inputs, { axis: -1n, epsilon: epsilonOf(node) }),
+  SimplifiedLayerNormalization: (node, inputs, { emit }) =>
+    void emit("SimplifiedLayerNormalization", inputs, { axis: -1n, epsilon: epsilonOf(node), stash_type: 1n }),
+  MatMul: (node, inputs, { emit }) => {
+    const { transA, transB, alpha } = node.attributes as MatMulAttributes;
+    if (!transA && !transB && alpha === 1) emit("MatMul", inputs);
+    else emit("FusedMatMul", inputs, { transA: flag(transA), transB: flag(transB), alpha }, MICROSOFT);
+  },
+  Gemm: (node, inputs, { emit }) => {
+    const { transA, transB, alpha } = node.attributes as MatMulAttributes;
+    emit("Gemm", inputs, { transA: flag(transA), transB: flag(transB), alpha, beta: 1 });
+  },
+  Reshape: (node, [x], { emit, list }) => void emit("Reshape", [x!, list(node.outputs[0]!.shape)], { allowzero: 1n }),
+  Expand: (node, [x], { emit, list }) => void emit("Expand", [x!, list(node.outputs[0]!.shape)]),
+  Transpose: (node, inputs, { emit }) =>
+    void emit("Transpose", inputs, { perm: (node.attributes as { permutation: readonly number[] }).permutation }),
+  Slice: (node, [x], { emit, list }) => {
+    const { axis, start, end } = node.attributes as { axis: number; start: number; end: number };
+    emit("Slice", [x!, list([start]), list([end]), list([axis])]);
+  },
+  Concat: (node, inputs, { emit }) => void emit("Concat", inputs, { axis: integer(node, "axis") }),
+  Split: (node, [x], { emit, list }) =>
+    void emit("Split", [x!, list((node.attributes as { sizes: readonly number[] }).sizes)], {
+      axis: integer(node, "axis"),
+    }),
+  Cast: (node, inputs, { emit }) =>
+    void emit("Cast", inputs, { to: BigInt(ELEMENT_CODE[(node.attributes as { to: DType }).to]) }),
+  Gather: (_node, inputs, { emit }) => void emit("Gather", inputs, { axis: 0n }),
+  ScatterRows: (_node, inputs, { emit }) => void emit("ScatterND", inputs, { reduction: "add" }),
+  GatherElements: (_node, inputs, { emit }) => void emit("GatherElements", inputs, { axis: -1n }),
+  ScatterElements: (_node, inputs, { emit }) => void emit("ScatterElements", inputs, { axis: -1n, reduction: "add" }),
+  // x in the shape of the gate: the same shape, but known only when the gate is.
+  After: (_node, [x, gate], { emit }) => {
+    emit("Reshape", [x!, emit("Shape", [gate!], {}, { fresh: true })]);
+  },
+};
+
+export function lowerNode(node: Node, inputs: readonly string[], emitter: Emitter): void {
+  const rule = RULES[node.op.type];
+  if (!rule) throw new GraphError(`internal: ${node.op.type} has no lowering; add one to runtime/lowering.ts`);
+  rule(node, inputs, emitter);
+}
+
+function axesOf(node: Node): readonly number[] {
+  return (node.attributes as { axes: readonly number[] }).axes;
+}
+
+function epsilonOf(node: Node): number {
+  return (node.attributes as { epsilon: number }).epsilon;
+}
+
+function integer(node: Node, name: string): bigint {
+  return BigInt((node.attributes as Readonly<Record<string, number>>)[name]!);
+}
+
+function flag(on: boolean): bigint {
+  return on ? 1n : 0n;
+}

@@ -1,0 +1,24 @@
+/** What the rest of the library knows of a runtime: it opens graphs as sessions, and sessions run. */
+
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Outputs } from "./to-onnx.ts";
+
+export interface Session {
+  /** Computes every output from the inputs; the inputs' memory is read in place and is the caller's again afterwards. */
+  run(inputs: ReadonlyMap<string, Tensor>): Promise<ReadonlyMap<string, Tensor>>;
+  /** Names of the inputs that a run needs. */
+  readonly inputNames: readonly string[];
+  /** Frees the session's memory. A session is of no use afterwards. */
+  close(): Promise<void>;
+}
+
+export interface SessionOptions {
+  /** Threads inside one operator. */
+  readonly threads: number;
+  /** Writes a profile in ONNX Runtime's JSON form to files with this prefix. */
+  readonly profilePrefix?: string;
+}
+
+export interface Runtime {
+  open(outputs: Outputs, options: SessionOptions): Promise<Session>;
+}
