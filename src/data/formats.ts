@@ -1,0 +1,118 @@
+/** The row formats: which keys make which, which are read, and for which tasks. */
+
+import { DataError } from "../errors.ts";
+import type { Task } from "./example.ts";
+import type { JsonObject } from "./json-values.ts";
+
+export type Format =
+  | "tokens"
+  | "labelled-tokens"
+  | "prompt-completion"
+  | "text"
+  | "labelled-text"
+  | "labelled-pair"
+  | "words";
+
+/** Rows that are known by name but not read. */
+type Refused =
+  | "chat messages"
+  | "ShareGPT conversations"
+  | "preference pairs"
+  | "KTO"
+  | "alpaca instructions"
+  | "template-free segments";
+
+interface Rule {
+  readonly format: Format | Refused;
+  readonly fits: (row: JsonObject) => boolean;
+}
+
+// A null column counts as absent, but for labels, where it is a mistake worth a message.
+const has = (...keys: readonly string[]): ((row: JsonObject) => boolean) => {
+  return (row) => keys.every((key) => row[key] !== undefined && (row[key] !== null || key === "label"));
+};
+
+/** In order: the first that fits is the row's format. */
+const RULES: readonly Rule[] = [
+  { format: "tokens", fits: has("input_ids", "labels") },
+  { format: "labelled-tokens", fits: has("input_ids", "label") },
+  {
+    format: "preference pairs",
+    fits: (row) => has("chosen", "rejected")(row) || has("input", "preferred_output")(row),
+  },
+  { format: "chat messages", fits: has("messages") },
+  { format: "ShareGPT conversations", fits: has("conversations") },
+  { format: "template-free segments", fits: has("segments") },
+  { format: "KTO", fits: has("prompt", "completion", "label") },
+  {
+    format: "chat messages",
+    fits: (row) =>
+      has("prompt", "completion")(row) && (Array.isArray(row["prompt"]) || Array.isArray(row["completion"])),
+  },
+  { format: "prompt-completion", fits: has("prompt", "completion") },
+  { format: "alpaca instructions", fits: has("instruction", "output") },
+  { format: "words", fits: (row) => has("tokens", "ner_tags")(row) || has("tokens", "labels")(row) },
+  { format: "labelled-pair", fits: has("sentence1", "sentence2", "label") },
+  { format: "labelled-text", fits: (row) => has("text", "label")(row) || has("sentence", "label")(row) },
+  { format: "text", fits: has("text") },
+];
+
+/** The formats that are read: their keys, for messages, and the tasks they can train (the first when none is named). */
+const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: readonly Task[] }>> = {
+  tokens: { keys: '{"input_ids", "labels"}', tasks: ["causal-lm", "masked-lm", "token-classification"] },
+  "labelled-tokens": { keys: '{"input_ids", "label"}', tasks: ["sequence-classification", "regression"] },
+  "prompt-completion": { keys: '{"prompt", "completion"}', tasks: ["causal-lm"] },
+  text: { keys: '{"text"}', tasks: ["causal-lm", "masked-lm"] },
+  "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: ["sequence-classification", "regression"] },
+  "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: ["sequence-classification", "regression"] },
+  words: { keys: '{"tokens", "ner_tags" or "labels"}', tasks: ["token-classification"] },
+};
+
+/** The row's format. Throws a DataError that begins with `where` (file:line) for rows that are not read. */
+export function formatOf(row: JsonObject, where: string): Format {
+  const format = RULES.find((rule) => rule.fits(row))?.format;
+  if (format !== undefined && isRead(format)) return format;
+  const keys = Object.keys(row)
+    .map((key) => `"${key}"`)
+    .join(", ");
+  const found = format === undefined ? `no known format has the keys {${keys}}` : `rows of ${format} are not read yet`;
+  const tail = Object.values(READ)
+    .map(({ keys: shape }) => shape)
+    .join(", ");
+  throw new DataError(`${where}: ${found}. Read are ${tail}.`);
+}
+
+/** A format's keys, as messages show them. */
+export function describe(format: Format): string {
+  return READ[format].keys;
+}
+
+/**
+ * The task of a file: the one asked for, which its format must be able to train, else what the rows suggest. Labelled
+ * rows are regression when the label has a fraction, is a list of such or when the model has one output.
+ */
+export function taskOf(
+  format: Format,
+  row: JsonObject,
+  asked: Task | undefined,
+  labelCount: number | undefined,
+  where: string,
+): Task {
+  const { tasks, keys } = READ[format];
+  if (asked === undefined) {
+    const label = row["label"];
+    const fraction = [label].flat().some((value) => typeof value === "number" && !Number.isInteger(value));
+    const regression = tasks.includes("regression") && (fraction || (labelCount === 1 && typeof label === "number"));
+    return regression ? "regression" : tasks[0]!;
+  }
+  if (tasks.includes(asked)) return asked;
+  const needed = Object.values(READ).filter((entry) => entry.tasks.includes(asked));
+  throw new DataError(
+    `${where}: rows of ${keys} cannot train the task ${asked}, which needs ${needed.map((entry) => entry.keys).join(" or ")}. ` +
+      `These rows fit --task ${tasks.join(" or ")}.`,
+  );
+}
+
+function isRead(format: Format | Refused): format is Format {
+  return format in READ;
+}
