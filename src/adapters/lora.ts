@@ -12,7 +12,8 @@ import type { ModelTrace } from "../models/trace.ts";
 import type { LinearSpec, Weights } from "../models/weights.ts";
 import { hash2, hashText, type Random } from "../tensor/random.ts";
 import { type LoraConfig, loraScaling } from "./lora-config.ts";
-import type { BoundMethod, DecorateOptions, Parameter } from "./method.ts";
+import { addProduct, transposed } from "./low-rank.ts";
+import type { BoundMethod, DecorateOptions, MergeStep, Parameter } from "./method.ts";
 import { patternValue, selectTargets, type TargetRules } from "./targets.ts";
 
 /** The rules of a configuration whose default targets have been filled in. */
@@ -22,6 +23,7 @@ function rulesOf(config: LoraConfig): TargetRules {
 
 interface Branch {
   readonly module: string;
+  readonly spec: LinearSpec;
   readonly A: Parameter;
   readonly B: Parameter;
   readonly scaling: number;
@@ -45,7 +47,13 @@ export function bindLora(
   return {
     parameters,
     targets: [...branches.keys()],
+    mergeable: true,
+    unties: [...branches.values()].flatMap(({ module, spec }) => (spec.weight ? [module] : [])),
     replaced: () => new Map(),
+    merge: (step) => {
+      const branch = branches.get(step.name.replace(/\.weight$/, ""));
+      return branch && step.name.endsWith(".weight") ? mergeBranch(branch, step) : null;
+    },
     decorate: (base, value, options) => decorate(base, branches, value, config.lora_dropout, options),
   };
 }
@@ -55,6 +63,7 @@ function linearBranch(module: string, spec: LinearSpec, rank: number, scaling: n
   const bound = 1 / Math.sqrt(spec.in); // Kaiming uniform with a = √5, PyTorch's default for Linear
   return {
     module,
+    spec,
     scaling,
     A: {
       key: `${key}.lora_A.weight`,
@@ -63,6 +72,14 @@ function linearBranch(module: string, spec: LinearSpec, rank: number, scaling: n
     },
     B: { key: `${key}.lora_B.weight`, shape: [spec.out, rank], init: () => new Float32Array(spec.out * rank) },
   };
+}
+
+/** W + w·s·B·A, in the layout that the checkpoint stores W in. */
+function mergeBranch({ spec, A, B, scaling }: Branch, { tensor, values, weight }: MergeStep): Float32Array {
+  const [a, b] = [values(A.key), values(B.key)];
+  return spec.layout === "in,out"
+    ? addProduct(tensor, transposed(a), transposed(b), weight * scaling)
+    : addProduct(tensor, b, a, weight * scaling);
 }
 
 function decorate(

@@ -6,6 +6,7 @@
 import type { Value } from "../graph/graph.ts";
 import type { Weights } from "../models/weights.ts";
 import type { Random } from "../tensor/random.ts";
+import type { FloatTensor } from "../tensor/tensor.ts";
 
 export interface Parameter {
   /** Name in the adapter's file, as PEFT spells it. */
@@ -24,6 +25,27 @@ export interface DecorateOptions {
   readonly weight: number;
   /** Whether dropout is drawn (training) or off. */
   readonly dropout: boolean;
+  /** The weights without any adapter, where others may lie below this one; `base` when absent. */
+  readonly frozen?: Weights;
+}
+
+/** Tokens that a method puts before each row: `prompt` stand in the stream, `prefix` are only keys and values. */
+export interface VirtualCounts {
+  readonly prompt: number;
+  readonly prefix: number;
+}
+
+/** One tensor of the checkpoint on its way into a merged model. */
+export interface MergeStep {
+  readonly name: string;
+  /** What has been merged so far; not changed. */
+  readonly tensor: Float32Array;
+  /** The checkpoint's own values: `tensor` unless other adapters were merged before. */
+  readonly frozen: Float32Array;
+  /** The method's own tensors. */
+  values(key: string): FloatTensor;
+  /** Factor on the adapter's whole effect. */
+  readonly weight: number;
 }
 
 export interface BoundMethod {
@@ -35,6 +57,14 @@ export interface BoundMethod {
   replaced(value: (key: string) => Value): ReadonlyMap<string, Value>;
   /** Whether a tensor of a file that is no parameter may be passed over (copies of the base that PEFT adds). */
   passes?(key: string): boolean;
+  /** Tokens it puts before each row; none when absent. */
+  readonly virtual?: VirtualCounts;
+  /** Whether `merge` tells the whole of the method: false for prompts and prefixes, which are no weights. */
+  readonly mergeable: boolean;
+  /** Heads that read another module's matrix (tied embeddings) and need a copy of their own once merged, by module. */
+  readonly unties: readonly string[];
+  /** The tensor with the method merged in, accumulated in float64; null when the method leaves it as it is. */
+  merge(step: MergeStep): Float32Array | null;
   /** The weights with the method's branches; `value` gives a parameter's value by key. */
   decorate(base: Weights, value: (key: string) => Value, options: DecorateOptions): Weights;
 }
