@@ -18,7 +18,7 @@ export function toOnnx(outputs: Outputs): OnnxModel {
   const known = new Map<string, string>(); // content of a constant → its name
   let count = 0;
 
-  const fresh = (): string => `t${count++}`;
+  const fresh = (): string => `%${count++}`; // no tensor of a checkpoint is named so
 
   const constantName = (tensor: Tensor): string => {
     if (tensor.data.length > 16) {
@@ -26,7 +26,8 @@ export function toOnnx(outputs: Outputs): OnnxModel {
       constants.set(name, tensor);
       return name;
     }
-    const content = `${tensor.dtype}[${tensor.shape}]${tensor.data.join()}`;
+    const { buffer, byteOffset, byteLength } = tensor.data;
+    const content = `${tensor.dtype}[${tensor.shape}]${new Uint8Array(buffer, byteOffset, byteLength).join()}`;
     const held = known.get(content);
     if (held) return held;
     const name = fresh();

@@ -15,8 +15,10 @@ export function keptAxes([x]: readonly TensorType[], { axes }: Axes): readonly T
 
 /** Builder of a reduction: negative axes count from the end. */
 export function reduction(op: Op<Axes>): (x: Value, axes: readonly number[]) => Value {
-  return (x, axes) =>
-    apply(op, [x], { axes: axes.map((axis) => axisOf(axis, x.shape.length)).toSorted((a, b) => a - b) });
+  return (x, axes) => {
+    if (axes.length === 0) return x; // to ONNX, no axes means all of them
+    return apply(op, [x], { axes: axes.map((axis) => axisOf(axis, x.shape.length)).toSorted((a, b) => a - b) });
+  };
 }
 
 const Reshape: Op<{ readonly shape: readonly number[] }> = {

@@ -1,6 +1,6 @@
 /** Matrix products. A transposed operand is an attribute, never a transposed copy. */
 
-import { broadcastShape } from "../../tensor/shape.ts";
+import { broadcastShape, sameShape } from "../../tensor/shape.ts";
 import { apply, demand, type Op, type Value } from "../graph.ts";
 
 export interface MatMulAttributes {
@@ -17,7 +17,7 @@ const MatMul: Op<MatMulAttributes> = {
     const [inner, n] = matrix(b!.shape, transB);
     const batch = broadcastShape(a!.shape.slice(0, -2), b!.shape.slice(0, -2));
     demand(
-      k === inner && batch !== null,
+      k === inner && batch !== null && Math.min(a!.shape.length, b!.shape.length) >= 2,
       "MatMul",
       `[${a!.shape}]${transA ? "ᵀ" : ""} · [${b!.shape}]${transB ? "ᵀ" : ""}`,
     );
@@ -36,7 +36,8 @@ const Gemm: Op<MatMulAttributes> = {
   infer: ([a, b, c], attributes) => {
     const [product] = MatMul.infer([a!, b!], attributes);
     const shape = broadcastShape(product!.shape, c!.shape);
-    demand(a!.shape.length === 2 && shape?.length === 2, "Gemm", `c [${c!.shape}] beside [${product!.shape}]`);
+    const fits = product!.shape.length === 2 && shape !== null && sameShape(shape, product!.shape);
+    demand(fits, "Gemm", `c [${c!.shape}] beside [${product!.shape}]`);
     return [product!];
   },
   gradient: (at) => [...MatMul.gradient!(at), at.dy],

@@ -64,7 +64,11 @@ const Split: Op<{ readonly axis: number; readonly sizes: readonly number[] }> = 
   type: "Split",
   infer: ([x], { axis, sizes }) => {
     const sum = sizes.reduce((a, b) => a + b, 0);
-    demand(sum === x!.shape[axis], "Split", `[${x!.shape}] along axis ${axis} into ${sizes.join(" + ")}`);
+    demand(
+      sum === x!.shape[axis] && sizes.every(Number.isInteger),
+      "Split",
+      `[${x!.shape}] along axis ${axis} into ${sizes.join(" + ")}`,
+    );
     return sizes.map((extent) => ({ dtype: x!.dtype, shape: x!.shape.with(axis, extent) }));
   },
   gradient: ({ dys, y, attributes: { axis } }) => [
