@@ -21,6 +21,8 @@ export interface Model {
   readonly architecture: AnyArchitecture;
   readonly config: ArchitectureFacts;
   readonly source: TensorSource;
+  /** The weight files, links resolved. */
+  readonly files: readonly string[];
 }
 
 /** Opens a Hugging Face folder. Reads headers only. Throws ModelError for what cannot be read as a known model. */
@@ -34,6 +36,7 @@ export function openModel(folder: string): Model {
     architecture,
     config: architecture.configure(rawConfig),
     source: checkpointSource(folder, architecture, tensors),
+    files: [...new Set([...tensors.values()].map(({ path }) => path))].toSorted((a, b) => (a < b ? -1 : 1)),
   };
 }
 

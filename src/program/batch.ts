@@ -1,0 +1,110 @@
+/** Examples → the numbers that a program is fed: layout, head rows, targets and their weights. */
+
+import { type Example, IGNORED } from "../data/example.ts";
+import type { Head } from "../models/architecture.ts";
+import { type Layout, streamInputs } from "../models/stream.ts";
+import type { Task } from "../task.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import {
+  type CostFacts,
+  chooseStreams,
+  headBucket,
+  headRows,
+  type PlacedRow,
+  type ProgramShape,
+  place,
+  type VirtualTokens,
+} from "./layout.ts";
+import type { Program } from "./program.ts";
+
+export interface BatchFacts {
+  readonly task: Task;
+  readonly rows: Head<never>["rows"];
+  readonly cost: CostFacts;
+  readonly virtual: VirtualTokens;
+  /** Numbers a row of regression targets holds. */
+  readonly labels: number;
+}
+
+export interface Batch {
+  readonly shape: ProgramShape;
+  readonly layout: Omit<Layout, "draw">;
+  readonly places: readonly PlacedRow[];
+  /** Inputs that do not come from the layout: rows, labels or values, weights. */
+  readonly targets: ReadonlyMap<string, Tensor>;
+  /** Real tokens. */
+  readonly tokens: number;
+  readonly targetCount: number;
+}
+
+/** The places in a row whose hidden states are trained, with the label of each. */
+export function targetsOf(
+  example: Example,
+  { task, virtual }: Pick<BatchFacts, "task" | "virtual">,
+): { at: number; label: number }[] {
+  if (!example.labels) return [];
+  // A causal model predicts token i from the state before it; the first real token has one only after a prompt.
+  const shift = task === "causal-lm" ? 1 : 0;
+  const first = shift - Math.min(shift, virtual.prompt);
+  const targets: { at: number; label: number }[] = [];
+  example.labels.forEach((label, i) => {
+    if (label !== IGNORED && i >= first) targets.push({ at: i - shift, label });
+  });
+  return targets;
+}
+
+/** Target tokens, or labelled rows, of these examples. */
+export function countTargets(
+  examples: readonly Example[],
+  facts: Pick<BatchFacts, "task" | "virtual" | "rows">,
+): number {
+  if (facts.rows !== "targets") return examples.length;
+  return examples.reduce((sum, example) => sum + targetsOf(example, facts).length, 0);
+}
+
+/** Lays examples out and collects their targets, each weighing `weight` in the loss. */
+export function prepareBatch(examples: readonly Example[], facts: BatchFacts, weight: number): Batch {
+  const { B, T } = chooseStreams(
+    examples.map(({ ids }) => ids.length + facts.virtual.prompt),
+    facts.cost,
+  );
+  const { layout, places } = place(examples, { B, T }, facts.virtual);
+  const targets = examples.map((example) => targetsOf(example, facts));
+  const rows = headRows(
+    facts.rows,
+    places,
+    targets.map((each) => each.map(({ at }) => at)),
+  );
+  const count = rows.length;
+  const M = headBucket(Math.max(1, count));
+  const inputs = new Map<string, Tensor>([
+    ["rows", padded(rows, M)],
+    ["weights", { dtype: "f32", shape: [M], data: new Float32Array(M).fill(weight, 0, count) }],
+  ]);
+  if (facts.task === "regression") {
+    const values = new Float32Array(M * facts.labels);
+    examples.forEach((example, row) => {
+      values.set([example.label ?? 0].flat(), row * facts.labels);
+    });
+    inputs.set("values", { dtype: "f32", shape: [M, facts.labels], data: values });
+  } else {
+    const labels =
+      facts.rows === "targets"
+        ? targets.flatMap((each) => each.map(({ label }) => label))
+        : examples.map(({ label }) => Number(label ?? 0));
+    inputs.set("labels", padded(labels, M));
+  }
+  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { shape: { B, T, M }, layout, places, targets: inputs, tokens, targetCount: count };
+}
+
+/** Every input of a program but the adapters' tensors. `draw` fixes the batch's random draws. */
+export function batchInputs(program: Program, batch: Batch, draw: number): Map<string, Tensor> {
+  return new Map([...streamInputs(program.stream, { ...batch.layout, draw }), ...batch.targets]);
+}
+
+function padded(values: readonly number[], count: number): Tensor {
+  const data = new Int32Array(count);
+  data.set(values);
+  return { dtype: "i32", shape: [count], data };
+}

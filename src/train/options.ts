@@ -1,0 +1,107 @@
+/** What a training run is told: one typed record, defaults in one place. The command line's flags are these names. */
+
+import { z } from "zod";
+import { UsageError } from "../errors.ts";
+import { TASKS, type Task } from "../task.ts";
+import { SCHEDULERS, type Scheduler } from "./schedule.ts";
+
+export interface TrainOptions {
+  /** Hugging Face folder of the base. */
+  readonly model: string;
+  /** Training rows. */
+  readonly data: string;
+  /** Held-out rows; evaluated before the first step, every `evalSteps`, and at the end. */
+  readonly evalData: string | null;
+  /** Folder that the adapter, its checkpoints and its reports are written to. */
+  readonly out: string;
+  /** Null: the adapter's, the checkpoint's, or what the rows suggest. */
+  readonly task: Task | null;
+  /** "lora", "full", or another method; null: the adapter configuration's. */
+  readonly method: string | null;
+  /** An adapter_config.json (or its folder) to take the method's settings from. */
+  readonly adapterConfig: string | null;
+  /** A PEFT folder whose adapter is trained on. */
+  readonly initAdapter: string | null;
+  /** Fields of the adapter configuration that flags set, by PEFT's names. */
+  readonly adapterFields: Readonly<Record<string, unknown>>;
+  /** Rows of one pass through the model. */
+  readonly batchSize: number;
+  /** Passes that one update adds up. */
+  readonly gradAccum: number;
+  readonly epochs: number;
+  /** Updates in all; null: as many as `epochs` take. */
+  readonly maxSteps: number | null;
+  /** Learning rate; null: 2e-4, for full fine-tuning 5e-5. */
+  readonly lr: number | null;
+  readonly scheduler: Scheduler;
+  readonly warmupSteps: number;
+  /** Share of all steps; used when warmupSteps is 0. */
+  readonly warmupRatio: number;
+  readonly weightDecay: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  /** Gradients are scaled down to this norm; 0 never clips. */
+  readonly maxGradNorm: number;
+  /** Tokens a row; longer ones are cut on the right. */
+  readonly maxLength: number;
+  /** Whether the prompt of prompt/completion rows is no target. */
+  readonly maskPrompt: boolean;
+  readonly seed: number;
+  readonly shuffle: boolean;
+  /** Updates between evaluations; null: once an epoch. */
+  readonly evalSteps: number | null;
+  /** Updates between checkpoints; null: only when interrupted. */
+  readonly saveSteps: number | null;
+  /** Checkpoints kept; older ones are removed. */
+  readonly saveLimit: number;
+  /** True: from the newest checkpoint of `out`; a path: from that one. */
+  readonly resume: boolean | string;
+  readonly threads: number;
+}
+
+const count = z.number().int().min(1);
+
+const schema = z.strictObject({
+  model: z.string(),
+  data: z.string(),
+  evalData: z.string().nullable().default(null),
+  out: z.string(),
+  task: z.enum(TASKS).nullable().default(null),
+  method: z.string().nullable().default(null),
+  adapterConfig: z.string().nullable().default(null),
+  initAdapter: z.string().nullable().default(null),
+  adapterFields: z.record(z.string(), z.unknown()).default({}),
+  batchSize: count.default(8),
+  gradAccum: count.default(1),
+  epochs: z.number().positive().default(3),
+  maxSteps: count.nullable().default(null),
+  lr: z.number().min(0).nullable().default(null),
+  scheduler: z.enum(SCHEDULERS).default("linear"),
+  warmupSteps: z.number().int().min(0).default(0),
+  warmupRatio: z.number().min(0).max(1).default(0),
+  weightDecay: z.number().min(0).default(0),
+  betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
+  eps: z.number().positive().default(1e-8),
+  maxGradNorm: z.number().min(0).default(1),
+  maxLength: count.default(1024),
+  maskPrompt: z.boolean().default(true),
+  seed: z.number().int().min(0).default(0),
+  shuffle: z.boolean().default(true),
+  evalSteps: count.nullable().default(null),
+  saveSteps: count.nullable().default(null),
+  saveLimit: count.default(3),
+  resume: z.union([z.boolean(), z.string()]).default(false),
+  threads: count.default(2),
+}) satisfies z.ZodType<TrainOptions>;
+
+/** What a caller gives: everything with a default may be left out. */
+export type TrainInput = Partial<TrainOptions> & Pick<TrainOptions, "model" | "data" | "out">;
+
+/** Complete options; throws UsageError naming every option that is unknown or has an impossible value. */
+export function trainOptions(given: TrainInput): TrainOptions {
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  throw new UsageError(
+    result.error.issues.map(({ path, message }) => `${path.join(".") || "options"}: ${message}`).join("\n"),
+  );
+}

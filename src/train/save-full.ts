@@ -1,0 +1,39 @@
+/** A fully fine-tuned model as a Hugging Face folder that transformers loads. */
+
+import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { writeJsonAtomic } from "../files/atomic.ts";
+import { type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
+import type { Model } from "../models/open.ts";
+
+/** Files of a model folder that belong to the tokenizer and to generation, not to the weights. */
+const COMPANIONS = [
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "vocab.txt",
+  "tokenizer.model",
+  "spiece.model",
+  "chat_template.jinja",
+];
+
+/** Writes model.safetensors, config.json with the new dtype, and copies of the tokenizer's files. */
+export function saveFullModel(
+  folder: string,
+  model: Model,
+  tensors: Iterable<readonly [string, WritableTensor]>,
+  dtype: "float32" | "float16" | "bfloat16" = "float32",
+): void {
+  mkdirSync(folder, { recursive: true });
+  writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+  const { torch_dtype: _older, ...config } = model.rawConfig as Record<string, unknown>;
+  writeJsonAtomic(join(folder, "config.json"), { ...config, dtype });
+  for (const name of COMPANIONS) {
+    const from = join(model.folder, name);
+    if (existsSync(from)) copyFileSync(from, join(folder, name));
+  }
+}
