@@ -2,13 +2,28 @@
 
 import { ModelError } from "../errors.ts";
 import type { Architecture } from "./architecture.ts";
+import { bert } from "./bert.ts";
+import { deberta } from "./deberta.ts";
+import { debertaV2 } from "./deberta-v2.ts";
+import { distilbert } from "./distilbert.ts";
+import { electra } from "./electra.ts";
 import { gpt2 } from "./gpt2.ts";
 import { llama } from "./llama.ts";
+import { roberta } from "./roberta.ts";
 
 /** An architecture whose configuration type is its own affair. */
 export type AnyArchitecture = Architecture;
 
-const ARCHITECTURES: readonly AnyArchitecture[] = [gpt2, llama] as readonly unknown[] as readonly AnyArchitecture[];
+const ARCHITECTURES: readonly AnyArchitecture[] = [
+  bert,
+  deberta,
+  debertaV2,
+  distilbert,
+  electra,
+  roberta,
+  gpt2,
+  llama,
+] as readonly unknown[] as readonly AnyArchitecture[];
 
 export function listArchitectures(): readonly AnyArchitecture[] {
   return ARCHITECTURES;
