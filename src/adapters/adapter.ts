@@ -5,11 +5,12 @@ import { readTensor } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace } from "../models/trace.ts";
 import { toFloat32 } from "../tensor/convert.ts";
-import { hashText, randomStream } from "../tensor/random.ts";
+import { hashText, type Random, randomStream } from "../tensor/random.ts";
 import { sameShape } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor, type StoredTensor } from "../tensor/tensor.ts";
-import { type AdapterConfig, bindMethod } from "./bind.ts";
-import type { BoundMethod } from "./method.ts";
+import { type AdapterConfig, bindMethod, completeConfig } from "./bind.ts";
+import { extraTensorProblem } from "./file-copies.ts";
+import type { BoundMethod, InitContext } from "./method.ts";
 import type { PeftFolder } from "./peft-folder.ts";
 
 export interface Adapter {
@@ -21,15 +22,32 @@ export interface Adapter {
 
 /** A new adapter with its initial values; tensor after tensor draws from its own stream of `seed`. */
 export function createAdapter(config: AdapterConfig, model: Model, trace: ModelTrace, seed: number): Adapter {
-  const method = bindMethod(config, { trace, defaultTargets: model.architecture.defaultTargets, strict: true });
-  const tensors = new Map<string, FloatTensor>();
-  for (const [key, { shape, init, checkpoint }] of method.parameters) {
+  const context = { trace, defaultTargets: model.architecture.defaultTargets, strict: true };
+  const completed = completeConfig(config, context);
+  const method = bindMethod(completed, context);
+  return { config: completed, method, tensors: initialTensors(method, model, seed) };
+}
+
+/** Initial values of a method's parameters, in their order. */
+export function initialTensors(method: BoundMethod, model: Model, seed: number): Map<string, FloatTensor> {
+  const made = new Map<string, FloatTensor>();
+  const value = (key: string): FloatTensor => {
+    const held = made.get(key);
+    if (held) return held;
+    const { shape, init, checkpoint, fresh } = method.parameters.get(key)!;
+    const random = randomStream(seed, hashText(key));
+    const shared = (text: string): Random => randomStream(seed, hashText(text));
+    const base: InitContext["base"] = (name, needed) => readFloat(model.source.find(name, needed), name);
     const data = init
-      ? init(randomStream(seed, hashText(key)))
-      : readFloat(model.source.find(checkpoint!, shape), checkpoint!);
-    tensors.set(key, floatTensor(shape, data));
-  }
-  return { config, method, tensors };
+      ? init({ random, shared, base, value })
+      : fresh && !model.source.has(checkpoint!)
+        ? fresh(random)
+        : base(checkpoint!, shape);
+    const tensor = floatTensor(shape, data);
+    made.set(key, tensor);
+    return tensor;
+  };
+  return new Map([...method.parameters.keys()].map((key) => [key, value(key)]));
 }
 
 /**
@@ -37,8 +55,9 @@ export function createAdapter(config: AdapterConfig, model: Model, trace: ModelT
  * another shape, or not the method's.
  */
 export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace): Adapter {
-  const { config } = folder;
-  const method = bindMethod(config, { trace, defaultTargets: model.architecture.defaultTargets, strict: false });
+  const context = { trace, defaultTargets: model.architecture.defaultTargets, strict: false };
+  const config = completeConfig(folder.config, context);
+  const method = bindMethod(config, context);
   const problems: string[] = [];
   const tensors = new Map<string, FloatTensor>();
   for (const [key, { shape }] of method.parameters) {
@@ -48,8 +67,10 @@ export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace)
       problems.push(`${key}: adapter has [${entry.shape}], the model needs [${shape}]`);
     else tensors.set(key, floatTensor(shape, toFloat32(readTensor(entry)).slice()));
   }
-  for (const key of folder.tensors.keys()) {
-    if (!method.parameters.has(key) && !method.passes?.(key)) problems.push(`${key}: the model has no place for it`);
+  for (const [key, entry] of folder.tensors) {
+    if (method.parameters.has(key)) continue;
+    const problem = extraTensorProblem(key, entry, { model, trace, method });
+    if (problem) problems.push(`${key}: ${problem}`);
   }
   if (problems.length > 0) {
     throw new AdapterMismatchError(

@@ -3,7 +3,7 @@
 import { ModelError, UsageError } from "../errors.ts";
 import type { ModelTrace } from "../models/trace.ts";
 import { bindLora } from "./lora.ts";
-import { type LoraConfig, loraConfig } from "./lora-config.ts";
+import { completeLora, type LoraConfig, loraConfig } from "./lora-config.ts";
 import type { BoundMethod } from "./method.ts";
 
 /** The configuration of any method: PEFT's fields, `peft_type` tells which. */
@@ -19,12 +19,15 @@ export interface BindContext {
 
 interface MethodEntry {
   parse(fields: Readonly<Record<string, unknown>>): AdapterConfig;
+  /** Fills in default targets and the like. */
+  complete(config: AdapterConfig, context: BindContext): AdapterConfig;
   bind(config: AdapterConfig, context: BindContext): BoundMethod;
 }
 
 const METHODS: Readonly<Record<string, MethodEntry>> = {
   LORA: {
     parse: loraConfig,
+    complete: completeLora,
     bind: (config, { trace, strict }) => bindLora(config, trace, { strict }),
   },
 };
@@ -51,7 +54,11 @@ export function parseAdapterConfig(fields: Readonly<Record<string, unknown>>, wh
   }
 }
 
+/** The configuration with what it leaves to the architecture and the task written out. */
+export function completeConfig(config: AdapterConfig, context: BindContext): AdapterConfig {
+  return METHODS[config.peft_type]!.complete(config, context);
+}
+
 export function bindMethod(config: AdapterConfig, context: BindContext): BoundMethod {
-  const filled = { ...config, target_modules: config.target_modules ?? context.defaultTargets };
-  return METHODS[config.peft_type]!.bind(filled, context);
+  return METHODS[config.peft_type]!.bind(completeConfig(config, context), context);
 }

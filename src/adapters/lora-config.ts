@@ -69,6 +69,31 @@ export function loraConfig(fields: Readonly<Record<string, unknown>> = {}): Lora
   return schema.parse(fields);
 }
 
+/** The configuration with the architecture's targets and the task's head written out, as PEFT does. */
+export function completeLora(
+  config: LoraConfig,
+  { defaultTargets }: { readonly defaultTargets: readonly string[] },
+): LoraConfig {
+  return {
+    ...config,
+    target_modules: config.target_modules ?? defaultTargets,
+    modules_to_save: withTaskHead(config.modules_to_save, config.task_type),
+  };
+}
+
+/** Names of heads that PEFT trains whole for a task, whether the model has them or not. */
+export const TASK_HEADS: Readonly<Record<string, readonly string[]>> = {
+  SEQ_CLS: ["classifier", "score"],
+  TOKEN_CLS: ["classifier", "score"],
+  QUESTION_ANS: ["qa_outputs"],
+};
+
+/** modules_to_save with the heads of the task. */
+export function withTaskHead(modules: readonly string[] | null, task: string | null): readonly string[] | null {
+  const heads = TASK_HEADS[task ?? ""];
+  return heads ? [...new Set([...(modules ?? []), ...heads])] : modules;
+}
+
 /** Factor on the low-rank branch: α / r, or α / √r (rsLoRA, Kalajdzievski 2023). */
 export function loraScaling(config: LoraConfig, rank: number, alpha: number): number {
   return alpha / (config.use_rslora ? Math.sqrt(rank) : rank);

@@ -1,85 +1,97 @@
 /**
- * LoRA (Hu et al. 2021, arXiv:2106.09685, equation 3) as a decoration of Weights: beside a targeted linear layer
- * y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with A [r, in], B [out, r] and s = α / r; W stays frozen.
+ * LoRA (Hu et al. 2021, arXiv:2106.09685, equation 3) as a decoration of Weights: beside a targeted layer
+ * y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with A [r, in], B [out, r] and s = α / r; W stays frozen. For an embedding x is one-hot, so
+ * that x·Aᵀ picks columns of A [r, rows].
  * Layout, names and initial values as PEFT's `tuners/lora/layer.py`.
  */
 
-import { scalar, type Value } from "../graph/graph.ts";
-import { scale, where } from "../graph/ops/arithmetic.ts";
+import type { Value } from "../graph/graph.ts";
+import { gatherRows } from "../graph/ops/gather.ts";
 import { gemm, matMul } from "../graph/ops/matmul.ts";
-import type { Stream } from "../models/stream.ts";
-import type { ModelTrace } from "../models/trace.ts";
-import type { LinearSpec, Weights } from "../models/weights.ts";
-import { hash2, hashText, type Random } from "../tensor/random.ts";
+import { transpose } from "../graph/ops/movement.ts";
+import type { ModelTrace, Module } from "../models/trace.ts";
+import type { Weights } from "../models/weights.ts";
+import { trainedBiases } from "./biases.ts";
+import { type Branch, matrixShape, mergeBranch, outputNorms } from "./branch.ts";
+import { composeMethods } from "./compose.ts";
+import { doraEmbedding, doraLinear } from "./dora.ts";
+import { dropOut } from "./dropout.ts";
 import { type LoraConfig, loraScaling } from "./lora-config.ts";
-import { addProduct, transposed } from "./low-rank.ts";
-import type { BoundMethod, DecorateOptions, MergeStep, Parameter } from "./method.ts";
-import { patternValue, selectTargets, type TargetRules } from "./targets.ts";
+import { branchInit } from "./lora-init.ts";
+import type { BoundMethod, DecorateOptions, Parameter } from "./method.ts";
+import { readersOf, savedModules, savedTensors } from "./modules-to-save.ts";
+import { patternValue, selectTargets } from "./targets.ts";
+import { trainableTokens } from "./trainable-tokens.ts";
 
-/** The rules of a configuration whose default targets have been filled in. */
-function rulesOf(config: LoraConfig): TargetRules {
-  return { ...config, target_modules: config.target_modules ?? [] };
-}
-
-interface Branch {
-  readonly module: string;
-  readonly spec: LinearSpec;
-  readonly A: Parameter;
-  readonly B: Parameter;
-  readonly scaling: number;
-}
-
-/** Binds a configuration to a model. `strict` as for selectTargets. */
+/** Binds a completed configuration to a model. `strict` as for selectTargets. */
 export function bindLora(
   config: LoraConfig,
   trace: ModelTrace,
   { strict = true }: { strict?: boolean } = {},
 ): BoundMethod {
-  const branches = new Map<string, Branch>();
-  for (const module of selectTargets(trace, rulesOf(config), { strict })) {
-    const rank = patternValue(module.name, config.rank_pattern, config.r);
-    const alpha = patternValue(module.name, config.alpha_pattern, config.lora_alpha);
-    if (module.kind === "linear") {
-      branches.set(module.name, linearBranch(module.name, module.spec, rank, loraScaling(config, rank, alpha)));
-    }
-  }
-  const parameters = new Map([...branches.values()].flatMap(({ A, B }) => [A, B]).map((each) => [each.key, each]));
+  const saved = savedTensors(trace, config.modules_to_save ?? []);
+  const rules = { ...config, target_modules: config.target_modules ?? [] };
+  const targets = selectTargets(trace, rules, { strict }).filter(({ name }) => !saved.covers(name));
+  const branches = new Map(targets.map((module) => [module.name, createBranch(module, config)]));
+  return composeMethods([
+    savedModules(trace, config, { strict }),
+    trainedBiases(trace, config.bias, [...branches.keys()], saved.covers),
+    branchMethod(branches, config, trace),
+    ...(config.trainable_token_indices ? [trainableTokens(config.trainable_token_indices, trace)] : []),
+  ]);
+}
+
+/** The low-rank branches alone. */
+function branchMethod(branches: ReadonlyMap<string, Branch>, config: LoraConfig, trace: ModelTrace): BoundMethod {
+  const all = [...branches.values()];
+  const byMatrix = new Map(all.map((branch) => [`${branch.module}.weight`, branch]));
+  const parameters = all.flatMap(({ A, B, magnitude }) => (magnitude ? [A, B, magnitude] : [A, B]));
   return {
-    parameters,
+    parameters: new Map(parameters.map((each) => [each.key, each])),
     targets: [...branches.keys()],
     mergeable: true,
-    unties: [...branches.values()].flatMap(({ module, spec }) => (spec.weight ? [module] : [])),
+    unties: all.flatMap((branch) => readersOf(trace, branch.module)),
     replaced: () => new Map(),
     merge: (step) => {
-      const branch = branches.get(step.name.replace(/\.weight$/, ""));
-      return branch && step.name.endsWith(".weight") ? mergeBranch(branch, step) : null;
+      const branch = byMatrix.get(step.name);
+      return branch ? mergeBranch(branch, step) : null;
     },
     decorate: (base, value, options) => decorate(base, branches, value, config.lora_dropout, options),
   };
 }
 
-function linearBranch(module: string, spec: LinearSpec, rank: number, scaling: number): Branch {
-  const key = `base_model.model.${module}`;
-  const bound = 1 / Math.sqrt(spec.in); // Kaiming uniform with a = √5, PyTorch's default for Linear
-  return {
-    module,
-    spec,
-    scaling,
-    A: {
-      key: `${key}.lora_A.weight`,
-      shape: [rank, spec.in],
-      init: (random) => uniform(rank * spec.in, bound, random),
-    },
-    B: { key: `${key}.lora_B.weight`, shape: [spec.out, rank], init: () => new Float32Array(spec.out * rank) },
-  };
+function createBranch(module: Module, config: LoraConfig): Branch {
+  const { name, kind } = module;
+  const rank = patternValue(name, config.rank_pattern, config.r);
+  const scaling = loraScaling(config, rank, patternValue(name, config.alpha_pattern, config.lora_alpha));
+  const embedding = kind === "embedding";
+  const [width, out] = embedding ? [module.spec.rows, module.spec.width] : [module.spec.in, module.spec.out];
+  const layout = embedding ? "in,out" : (module.spec.layout ?? "out,in");
+  const matrix = (embedding ? undefined : module.spec.weight) ?? `${name}.weight`;
+  const at = `base_model.model.${name}`;
+  const [keyA, keyB] = embedding
+    ? [`${at}.lora_embedding_A`, `${at}.lora_embedding_B`]
+    : [`${at}.lora_A.weight`, `${at}.lora_B.weight`];
+  const facts = { module: name, kind, in: width, out, layout, matrix, scaling } as const;
+  const init = branchInit(config.init_lora_weights, { ...facts, rank });
+  const A: Parameter = { key: keyA, shape: [rank, width], init: init.A };
+  const B: Parameter = { key: keyB, shape: [out, rank], init: init.B };
+  const branch: Branch = { ...facts, A, B, magnitude: null };
+  return config.use_dora ? { ...branch, magnitude: magnitudeOf(branch) } : branch;
 }
 
-/** W + w·s·B·A, in the layout that the checkpoint stores W in. */
-function mergeBranch({ spec, A, B, scaling }: Branch, { tensor, values, weight }: MergeStep): Float32Array {
-  const [a, b] = [values(A.key), values(B.key)];
-  return spec.layout === "in,out"
-    ? addProduct(tensor, transposed(a), transposed(b), weight * scaling)
-    : addProduct(tensor, b, a, weight * scaling);
+/** DoRA's magnitudes: at first ‖W + s·B·A‖ of each output, so that nothing changes. */
+function magnitudeOf(branch: Branch): Parameter {
+  const key = `base_model.model.${branch.module}.lora_magnitude_vector`;
+  return {
+    key,
+    torchName: `${key}.weight`,
+    shape: [branch.out],
+    init: ({ base, value }) => {
+      const matrix = base(branch.matrix, matrixShape(branch));
+      return Float32Array.from(outputNorms(branch, matrix, value(branch.A.key), value(branch.B.key)));
+    },
+  };
 }
 
 function decorate(
@@ -93,44 +105,20 @@ function decorate(
   return {
     ...base,
     linear: (module, x, spec) => {
-      const y = base.linear(module, x, spec);
       const branch = branches.get(module);
-      if (!branch) return y;
+      if (!branch) return base.linear(module, x, spec);
       const dropped = rate === 0 ? x : dropOut(x, base.stream, module, rate);
+      if (branch.magnitude) return doraLinear({ base, branch, value, options }, x, dropped, spec);
       const low = matMul(dropped, value(branch.A.key), { transB: true, alpha: branch.scaling * options.weight }); // [N, r]
-      return gemm(low, value(branch.B.key), y, { transB: true });
+      return gemm(low, value(branch.B.key), base.linear(module, x, spec), { transB: true });
+    },
+    embedding: (module, ids, spec) => {
+      const branch = branches.get(module);
+      if (!branch) return base.embedding(module, ids, spec);
+      const low = gatherRows(transpose(value(branch.A.key), [1, 0]), ids); // [N, r]
+      if (branch.magnitude) return doraEmbedding({ base, branch, value, options }, low, ids, spec);
+      const alpha = branch.scaling * options.weight;
+      return gemm(low, value(branch.B.key), base.embedding(module, ids, spec), { transB: true, alpha });
     },
   };
-}
-
-/**
- * x with a share of `rate` of its elements set to 0 and the rest scaled up, drawn by counter: the mask depends only on
- * the batch's draw, the module and the element's place, so a resumed run repeats it.
- */
-export function dropOut(x: Value, stream: Stream, module: string, rate: number): Value {
-  const count = x.shape.reduce((a, b) => a * b, 1);
-  const keep = stream.derive(`dropout.${module}`, x.shape, "bool", ({ draw }) => ({
-    dtype: "bool",
-    shape: x.shape,
-    data: keepMask(count, rate, hash2(draw, hashText(module))),
-  }));
-  return where(keep, scale(x, 1 / (1 - rate)), scalar(0));
-}
-
-/** 1 with probability 1 - rate, else 0; xorshift32 from `seed`. */
-function keepMask(count: number, rate: number, seed: number): Uint8Array {
-  const mask = new Uint8Array(count);
-  const threshold = Math.round(rate * 2 ** 32);
-  let state = seed | 1;
-  for (let i = 0; i < count; i++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    mask[i] = state >>> 0 >= threshold ? 1 : 0;
-  }
-  return mask;
-}
-
-function uniform(count: number, bound: number, random: Random): Float32Array {
-  return Float32Array.from({ length: count }, () => (2 * random.uniform() - 1) * bound);
 }

@@ -8,14 +8,28 @@ import type { Weights } from "../models/weights.ts";
 import type { Random } from "../tensor/random.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 
+/** What initial values may rest on. */
+export interface InitContext {
+  /** The parameter's own stream of the seed. */
+  readonly random: Random;
+  /** A stream that several parameters share by naming the same text. */
+  shared(text: string): Random;
+  /** A tensor of the checkpoint. */
+  base(name: string, shape: readonly number[]): Float32Array;
+  /** The initial values of another parameter of the method. */
+  value(key: string): FloatTensor;
+}
+
 export interface Parameter {
   /** Name in the adapter's file, as PEFT spells it. */
   readonly key: string;
   readonly shape: readonly number[];
   /** Values before training; null asks for the checkpoint's tensor of the name `checkpoint`. */
-  readonly init: ((random: Random) => Float32Array) | null;
+  readonly init: ((context: InitContext) => Float32Array) | null;
   /** The checkpoint tensor that this one replaces, or starts from. */
   readonly checkpoint?: string;
+  /** Values where the checkpoint lacks that tensor: a head that is trained from scratch. */
+  readonly fresh?: (random: Random) => Float32Array;
   /** Name of the gradient where it is not the key's own (modules_to_save, prompt embeddings), as PyTorch has it. */
   readonly torchName?: string;
 }

@@ -3,35 +3,43 @@
  * fine-tuning.
  */
 
+import { gatherRows } from "../graph/ops/gather.ts";
 import type { LinearSpec } from "../models/weights.ts";
 import type { BoundMethod, MergeStep, Parameter } from "./method.ts";
 
 export interface WholeTensors {
   /** By the checkpoint's name of the tensor that each one replaces. */
   readonly tensors: ReadonlyMap<string, Parameter>;
+  /** Embedding tables by module, replaced for look-ups alone: a head tied to one goes on reading the checkpoint's. */
+  readonly tables?: ReadonlyMap<string, Parameter>;
   readonly targets?: readonly string[];
-  /** Tied heads among the modules: each gets a matrix of its own, `<module>.weight`. */
+  /** Tied heads that get a matrix of their own, `<module>.weight`, one of `tensors`. */
   readonly untied?: readonly string[];
+  /** As BoundMethod has it; `untied` when absent. */
+  readonly unties?: readonly string[];
 }
 
-export function wholeTensors({ tensors, targets = [], untied = [] }: WholeTensors): BoundMethod {
+export function wholeTensors(whole: WholeTensors): BoundMethod {
+  const { tensors, tables = new Map<string, Parameter>(), targets = [], untied = [], unties = untied } = whole;
+  const merging = new Map([...tensors, ...[...tables].map(([module, each]) => [`${module}.weight`, each] as const)]);
   return {
-    parameters: new Map([...tensors.values()].map((each) => [each.key, each])),
+    parameters: new Map([...merging.values()].map((each) => [each.key, each])),
     targets,
     mergeable: true,
-    unties: untied,
+    unties,
     replaced: (value) => new Map([...tensors].map(([name, { key }]) => [name, value(key)])),
     merge: (step) => {
-      const parameter = tensors.get(step.name);
+      const parameter = merging.get(step.name);
       return parameter ? blend(step, step.values(parameter.key).data) : null;
     },
-    decorate: (base) =>
-      untied.length === 0
-        ? base
-        : {
-            ...base,
-            linear: (module, x, spec) => base.linear(module, x, untied.includes(module) ? ownMatrix(spec) : spec),
-          },
+    decorate: (base, value) => ({
+      ...base,
+      linear: (module, x, spec) => base.linear(module, x, untied.includes(module) ? ownMatrix(spec) : spec),
+      embedding: (module, ids, spec) => {
+        const table = tables.get(module);
+        return table ? gatherRows(value(table.key), ids) : base.embedding(module, ids, spec);
+      },
+    }),
   };
 }
 

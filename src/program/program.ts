@@ -90,9 +90,10 @@ export function mount(
   dropout: boolean,
 ): Weights {
   const replaced = new Map(adapters.flatMap((each) => [...each.method.replaced((key) => parameter(each, key))]));
+  const frozen = checkpointWeights(model.source, stream, replaced);
   return adapters.reduce<Weights>(
-    (base, each) => each.method.decorate(base, (key) => parameter(each, key), { weight: each.weight, dropout }),
-    checkpointWeights(model.source, stream, replaced),
+    (base, each) => each.method.decorate(base, (key) => parameter(each, key), { weight: each.weight, dropout, frozen }),
+    frozen,
   );
 }
 

@@ -1,0 +1,93 @@
+/** Initial values of A and B by `init_lora_weights`; formulas of PEFT's `tuners/lora/layer.py`. */
+
+import { UsageError } from "../errors.ts";
+import type { Random } from "../tensor/random.ts";
+import type { Branch } from "./branch.ts";
+import type { Parameter } from "./method.ts";
+
+export type BranchFacts = Omit<Branch, "A" | "B" | "magnitude"> & { readonly rank: number };
+
+type Init = NonNullable<Parameter["init"]>;
+
+interface BranchInit {
+  readonly A: Init;
+  readonly B: Init;
+}
+
+/**
+ * - true: A Kaiming uniform with a = √5, which is U(±1/√in), B zero; embeddings A zero, B standard normal.
+ * - false: A and B as PyTorch fills new layers, so that the branch does something at once.
+ * - "gaussian": A normal with deviation 1/r, B zero.
+ * - "orthogonal": A and B from the odd and even rows of a random orthogonal matrix [r, r].
+ */
+export function branchInit(kind: boolean | string, facts: BranchFacts): BranchInit {
+  const { kind: layer, in: width, out, rank, module } = facts;
+  const zeros =
+    (count: number): Init =>
+    () =>
+      new Float32Array(count);
+  if (layer === "embedding") {
+    const B: Init = ({ random }) => normals(out * rank, 1, random);
+    return kind === false ? { A: ({ random }) => normals(rank * width, 1, random), B } : { A: zeros(rank * width), B };
+  }
+  const kaiming: Init = ({ random }) => uniforms(rank * width, 1 / Math.sqrt(width), random);
+  if (kind === true) return { A: kaiming, B: zeros(out * rank) };
+  if (kind === false) return { A: kaiming, B: ({ random }) => uniforms(out * rank, 1 / Math.sqrt(rank), random) };
+  if (kind.toLowerCase() === "gaussian") {
+    return { A: ({ random }) => normals(rank * width, 1 / rank, random), B: zeros(out * rank) };
+  }
+  if (kind === "orthogonal") return orthogonalInit(module, rank, width, out);
+  throw new UsageError(
+    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal".`,
+  );
+}
+
+/** A = (N₁·Q_odd)ᵀ / 10 and B = N₂·Q_even / 10: the rows of A and the columns of B span subspaces that never meet. */
+function orthogonalInit(module: string, rank: number, width: number, out: number): BranchInit {
+  if (rank % 2 !== 0) throw new UsageError(`Orthogonal initialisation needs an even rank, found ${rank} at ${module}.`);
+  const half = rank / 2;
+  const mixed = (count: number, parity: 0 | 1, Q: Float64Array[], random: Random): Float64Array[] =>
+    Array.from({ length: count }, () => {
+      const row = new Float64Array(rank);
+      for (let k = 0; k < half; k++) {
+        const factor = random.normal() / 10;
+        for (let j = 0; j < rank; j++) row[j]! += factor * Q[2 * k + parity]![j]!;
+      }
+      return row;
+    });
+  const basis = (shared: (text: string) => Random): Float64Array[] =>
+    orthogonalRows(rank, shared(`orthogonal.${module}`));
+  return {
+    A: ({ random, shared }) => {
+      const columns = mixed(width, 0, basis(shared), random); // Aᵀ
+      return Float32Array.from({ length: rank * width }, (_, i) => columns[i % width]![Math.floor(i / width)]!);
+    },
+    B: ({ random, shared }) => {
+      const rows = mixed(out, 1, basis(shared), random);
+      return Float32Array.from({ length: out * rank }, (_, i) => rows[Math.floor(i / rank)]![i % rank]!);
+    },
+  };
+}
+
+/** The rows of a random orthogonal matrix (Gram and Schmidt on normal vectors, twice for accuracy). */
+function orthogonalRows(size: number, random: Random): Float64Array[] {
+  const rows: Float64Array[] = [];
+  for (let i = 0; i < size; i++) {
+    const row = Float64Array.from({ length: size }, () => random.normal());
+    for (const other of [...rows, ...rows]) {
+      const along = row.reduce((sum, value, j) => sum + value * other[j]!, 0);
+      for (let j = 0; j < size; j++) row[j]! -= along * other[j]!;
+    }
+    const length = Math.hypot(...row);
+    rows.push(row.map((value) => value / length));
+  }
+  return rows;
+}
+
+export function uniforms(count: number, bound: number, random: Random): Float32Array {
+  return Float32Array.from({ length: count }, () => (2 * random.uniform() - 1) * bound);
+}
+
+export function normals(count: number, deviation: number, random: Random): Float32Array {
+  return Float32Array.from({ length: count }, () => random.normal() * deviation);
+}

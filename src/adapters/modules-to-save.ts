@@ -1,0 +1,102 @@
+/**
+ * modules_to_save: modules that are trained and saved whole beside a method's own tensors, usually a head. In files
+ * they stand under their own names (PEFT `utils/other.py`, ModulesToSaveWrapper).
+ */
+
+import { UsageError } from "../errors.ts";
+import type { ModelTrace } from "../models/trace.ts";
+import { matrixOf } from "../models/weights.ts";
+import { sizeOf } from "../tensor/shape.ts";
+import { TASK_HEADS } from "./lora-config.ts";
+import { normals } from "./lora-init.ts";
+import type { BoundMethod, Parameter } from "./method.ts";
+import { wholeTensors } from "./whole.ts";
+
+export interface SavedTensors {
+  /** Whether a module lies in one of the saved ones. */
+  covers(module: string): boolean;
+  /** The saved module that holds a tensor; null for none. */
+  holder(tensor: string): string | null;
+}
+
+/** Which modules and tensors the names of modules_to_save take in: whole names or their ends, and all below. */
+export function savedTensors(_trace: ModelTrace, names: readonly string[]): SavedTensors {
+  const holder = (path: string): string | null => {
+    const parts = path.split(".");
+    for (let length = 1; length <= parts.length; length++) {
+      const module = parts.slice(0, length).join(".");
+      if (names.some((name) => module === name || module.endsWith(`.${name}`))) return module;
+    }
+    return null;
+  };
+  return { covers: (module) => holder(module) !== null, holder };
+}
+
+/** Heads that read the matrix of `module`, and the module itself if it reads another's: tied embeddings. */
+export function readersOf(trace: ModelTrace, module: string): string[] {
+  const shared = trace.modules.get(module);
+  if (shared?.kind === "linear" && shared.spec.weight) return [module];
+  return [...trace.modules.values()].flatMap((each) =>
+    each.kind === "linear" && each.spec.weight === `${module}.weight` ? [each.name] : [],
+  );
+}
+
+/** The modules as a method of their own. In `strict` a name that the model lacks is an error, unless PEFT adds it. */
+export function savedModules(
+  trace: ModelTrace,
+  {
+    modules_to_save,
+    task_type,
+  }: { readonly modules_to_save: readonly string[] | null; readonly task_type: string | null },
+  { strict }: { readonly strict: boolean },
+): BoundMethod {
+  const names = modules_to_save ?? [];
+  const { covers, holder } = savedTensors(trace, names);
+  const tied = [...trace.modules.values()].flatMap((module) =>
+    module.kind === "linear" && module.spec.weight && covers(module.name)
+      ? [{ module: module.name, checkpoint: module.spec.weight, shape: matrixOf(module.name, module.spec).shape }]
+      : [],
+  );
+  const tables = new Map<string, Parameter>();
+  const tensors = new Map<string, Parameter>();
+  for (const [name, shape] of trace.tensors) {
+    const module = holder(name.slice(0, name.lastIndexOf(".")));
+    if (module === null) continue;
+    const parameter = savedParameter(name, module, shape, name);
+    const table = name.replace(/\.weight$/, "");
+    if (readersOf(trace, table).some((reader) => reader !== table)) tables.set(table, parameter);
+    else tensors.set(name, parameter);
+  }
+  for (const { module, checkpoint, shape } of tied) {
+    tensors.set(`${module}.weight`, savedParameter(`${module}.weight`, holder(module)!, shape, checkpoint));
+  }
+  const held = [...tensors.keys(), ...[...tables.keys()].map((table) => `${table}.weight`)];
+  const expected = TASK_HEADS[task_type ?? ""] ?? [];
+  const lacking = names.filter((name) => !held.some((each) => savedTensors(trace, [name]).covers(each)));
+  const unknown = lacking.filter((name) => !expected.includes(name));
+  if (strict && unknown.length > 0) {
+    const known = [...trace.modules.keys()].map((name) => name.slice(name.lastIndexOf(".") + 1));
+    throw new UsageError(
+      `modules_to_save ${unknown.join(", ")} match nothing in this model. It has ${[...new Set(known)].join(", ")}.`,
+    );
+  }
+  return wholeTensors({
+    tensors,
+    tables,
+    untied: tied.map(({ module }) => module),
+    unties: [...tables.keys()].flatMap((table) => readersOf(trace, table)).concat(tied.map(({ module }) => module)),
+  });
+}
+
+function savedParameter(name: string, module: string, shape: readonly number[], checkpoint: string): Parameter {
+  const inner = name.slice(module.length + 1);
+  return {
+    key: `base_model.model.${name}`,
+    torchName: `base_model.model.${module}.modules_to_save.${inner}`,
+    shape,
+    init: null,
+    checkpoint,
+    // As transformers fills new heads: matrices normal with deviation 0.02, biases zero.
+    fresh: (random) => (shape.length > 1 ? normals(sizeOf(shape), 0.02, random) : new Float32Array(sizeOf(shape))),
+  };
+}
