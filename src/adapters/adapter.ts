@@ -8,7 +8,7 @@ import { toFloat32 } from "../tensor/convert.ts";
 import { hashText, type Random, randomStream } from "../tensor/random.ts";
 import { sameShape } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor, type StoredTensor } from "../tensor/tensor.ts";
-import { type AdapterConfig, bindMethod, completeConfig } from "./bind.ts";
+import { type AdapterConfig, type BindContext, bindMethod, completeConfig } from "./bind.ts";
 import { extraTensorProblem } from "./file-copies.ts";
 import type { BoundMethod, InitContext } from "./method.ts";
 import type { PeftFolder } from "./peft-folder.ts";
@@ -21,11 +21,28 @@ export interface Adapter {
 }
 
 /** A new adapter with its initial values; tensor after tensor draws from its own stream of `seed`. */
-export function createAdapter(config: AdapterConfig, model: Model, trace: ModelTrace, seed: number): Adapter {
-  const context = { trace, defaultTargets: model.architecture.defaultTargets, strict: true };
+export function createAdapter(
+  config: AdapterConfig,
+  model: Model,
+  trace: ModelTrace,
+  seed: number,
+  { tokenize }: { readonly tokenize?: (text: string) => readonly number[] } = {},
+): Adapter {
+  const context = { ...bindContext(model, trace, true), ...(tokenize ? { tokenize } : {}) };
   const completed = completeConfig(config, context);
   const method = bindMethod(completed, context);
   return { config: completed, method, tensors: initialTensors(method, model, seed) };
+}
+
+/** What configurations are bound to. `strict` is for new adapters: everything they name must be there. */
+export function bindContext(model: Model, trace: ModelTrace, strict: boolean): BindContext {
+  return {
+    trace,
+    facts: model.config,
+    modelType: String(model.rawConfig["model_type"]),
+    defaultTargets: model.architecture.defaultTargets,
+    strict,
+  };
 }
 
 /** Initial values of a method's parameters, in their order. */
@@ -55,7 +72,7 @@ export function initialTensors(method: BoundMethod, model: Model, seed: number):
  * another shape, or not the method's.
  */
 export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace): Adapter {
-  const context = { trace, defaultTargets: model.architecture.defaultTargets, strict: false };
+  const context = bindContext(model, trace, false);
   const config = completeConfig(folder.config, context);
   const method = bindMethod(config, context);
   const problems: string[] = [];

@@ -1,36 +1,92 @@
 /** From a method's configuration to the method bound to a model: the table of methods. */
 
 import { ModelError, UsageError } from "../errors.ts";
+import type { ArchitectureFacts } from "../models/architecture.ts";
 import type { ModelTrace } from "../models/trace.ts";
+import { type BitFitConfig, bindBitFit, bitFitConfig, completeBitFit } from "./bitfit.ts";
+import { bindIa3, completeIa3, type Ia3Config, ia3Config } from "./ia3.ts";
 import { bindLora } from "./lora.ts";
-import { completeLora, type LoraConfig, loraConfig } from "./lora-config.ts";
+import { completeLora, LORA_FIXED, type LoraConfig, loraConfig } from "./lora-config.ts";
 import type { BoundMethod } from "./method.ts";
+import {
+  bindPrefixTuning,
+  completePrefixTuning,
+  type PrefixTuningConfig,
+  prefixTuningConfig,
+} from "./prefix-tuning.ts";
+import {
+  bindPromptTuning,
+  completePromptTuning,
+  type PromptTuningConfig,
+  promptTuningConfig,
+} from "./prompt-tuning.ts";
 
 /** The configuration of any method: PEFT's fields, `peft_type` tells which. */
-export type AdapterConfig = LoraConfig;
+export type AdapterConfig = LoraConfig | Ia3Config | PromptTuningConfig | PrefixTuningConfig | BitFitConfig;
 
 export interface BindContext {
   readonly trace: ModelTrace;
+  readonly facts: ArchitectureFacts;
+  readonly modelType: string;
   /** The architecture's default targets, for a configuration that names none. */
   readonly defaultTargets: readonly string[];
   /** False for files trained elsewhere: entries of target_modules that match nothing pass. */
   readonly strict: boolean;
+  /** Token ids of a text, for prompts that start from one. */
+  readonly tokenize?: (text: string) => readonly number[];
 }
 
-interface MethodEntry {
-  parse(fields: Readonly<Record<string, unknown>>): AdapterConfig;
+interface MethodEntry<C extends AdapterConfig> {
+  parse(fields: Readonly<Record<string, unknown>>): C;
   /** Fills in default targets and the like. */
-  complete(config: AdapterConfig, context: BindContext): AdapterConfig;
-  bind(config: AdapterConfig, context: BindContext): BoundMethod;
+  complete(config: C, context: BindContext): C;
+  bind(config: C, context: BindContext): BoundMethod;
+  /** Fields beside the configuration's own that PEFT writes. */
+  readonly fixed: Readonly<Record<string, unknown>>;
 }
 
-const METHODS: Readonly<Record<string, MethodEntry>> = {
+const PROMPT_FIXED = { auto_mapping: null, num_transformer_submodules: 1 };
+
+const METHODS: { readonly [C in AdapterConfig as C["peft_type"]]: MethodEntry<C> } = {
   LORA: {
     parse: loraConfig,
     complete: completeLora,
     bind: (config, { trace, strict }) => bindLora(config, trace, { strict }),
+    fixed: LORA_FIXED,
+  },
+  IA3: {
+    parse: ia3Config,
+    complete: completeIa3,
+    bind: (config, { trace, strict }) => bindIa3(config, trace, { strict }),
+    fixed: { auto_mapping: null },
+  },
+  PROMPT_TUNING: {
+    parse: promptTuningConfig,
+    complete: completePromptTuning,
+    bind: bindPromptTuning,
+    fixed: { ...PROMPT_FIXED, tokenizer_kwargs: null, num_layers: null, num_attention_heads: null, token_dim: null },
+  },
+  PREFIX_TUNING: {
+    parse: prefixTuningConfig,
+    complete: completePrefixTuning,
+    bind: bindPrefixTuning,
+    fixed: PROMPT_FIXED,
+  },
+  BITFIT: {
+    parse: bitFitConfig,
+    complete: completeBitFit,
+    bind: (config, { trace, strict }) => bindBitFit(config, trace, { strict }),
+    fixed: {},
   },
 };
+
+function methodOf(type: unknown, where: string): MethodEntry<AdapterConfig> {
+  const method = (METHODS as unknown as Readonly<Record<string, MethodEntry<AdapterConfig>>>)[String(type)];
+  if (method) return method;
+  throw new ModelError(
+    `${where}: peft_type ${JSON.stringify(type)} is not known. Known: ${knownMethods().join(", ")}.`,
+  );
+}
 
 /** Every `peft_type` that can be read. */
 export function knownMethods(): readonly string[] {
@@ -39,15 +95,11 @@ export function knownMethods(): readonly string[] {
 
 /** Reads the fields of an adapter_config.json; throws UsageError naming every field of a wrong type. */
 export function parseAdapterConfig(fields: Readonly<Record<string, unknown>>, where: string): AdapterConfig {
-  const type = fields["peft_type"] ?? "LORA";
-  const method = METHODS[String(type)];
-  if (!method)
-    throw new ModelError(
-      `${where}: peft_type ${JSON.stringify(type)} is not known. Known: ${knownMethods().join(", ")}.`,
-    );
+  const method = methodOf(fields["peft_type"] ?? "LORA", where);
   try {
     return method.parse(fields);
   } catch (error) {
+    if (error instanceof UsageError) throw new UsageError(`${where}: ${error.message}`);
     const issues = (error as { issues?: readonly { path: readonly PropertyKey[]; message: string }[] }).issues;
     if (!issues) throw error;
     throw new UsageError(`${where}: ${issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ")}`);
@@ -56,9 +108,14 @@ export function parseAdapterConfig(fields: Readonly<Record<string, unknown>>, wh
 
 /** The configuration with what it leaves to the architecture and the task written out. */
 export function completeConfig(config: AdapterConfig, context: BindContext): AdapterConfig {
-  return METHODS[config.peft_type]!.complete(config, context);
+  return methodOf(config.peft_type, "adapter").complete(config, context);
 }
 
 export function bindMethod(config: AdapterConfig, context: BindContext): BoundMethod {
-  return METHODS[config.peft_type]!.bind(completeConfig(config, context), context);
+  return methodOf(config.peft_type, "adapter").bind(completeConfig(config, context), context);
+}
+
+/** Every field that PEFT writes for a configuration. */
+export function writtenFields(config: AdapterConfig): Record<string, unknown> {
+  return { ...methodOf(config.peft_type, "adapter").fixed, ...config };
 }

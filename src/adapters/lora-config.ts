@@ -1,13 +1,12 @@
 /** PEFT's LoraConfig: the fields that are read and written, with PEFT's defaults in this one place. */
 
 import { z } from "zod";
+import type { ModelTrace } from "../models/trace.ts";
+import { type CommonConfig, commonFields, names, refuseFields, withTaskHead } from "./config-fields.ts";
 
 /** Fields of `adapter_config.json` (PEFT `tuners/lora/config.py`), spelled as there. */
-export interface LoraConfig {
+export interface LoraConfig extends CommonConfig {
   readonly peft_type: "LORA";
-  readonly task_type: string | null;
-  readonly base_model_name_or_path: string | null;
-  readonly revision: string | null;
   /** Rank: rows of A, columns of B. */
   readonly r: number;
   /** α: the update is scaled by α / r, or α / √r with use_rslora. */
@@ -27,19 +26,13 @@ export interface LoraConfig {
   /** True where the base stores its matrices [in, out] (GPT-2); for PEFT's eyes only, the model knows. */
   readonly fan_in_fan_out: boolean;
   readonly bias: "none" | "all" | "lora_only";
-  /** Modules trained and saved whole. */
-  readonly modules_to_save: readonly string[] | null;
   readonly init_lora_weights: boolean | string;
   readonly trainable_token_indices: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
 }
 
-const names = z.union([z.string(), z.array(z.string())]);
-
 const schema = z.object({
+  ...commonFields,
   peft_type: z.literal("LORA").default("LORA"),
-  task_type: z.string().nullable().default(null),
-  base_model_name_or_path: z.string().nullable().default(null),
-  revision: z.string().nullable().default(null),
   r: z.number().int().min(1).default(8),
   lora_alpha: z.number().default(8),
   lora_dropout: z.number().min(0).lt(1).default(0),
@@ -56,7 +49,6 @@ const schema = z.object({
   use_dora: z.boolean().default(false),
   fan_in_fan_out: z.boolean().default(false),
   bias: z.enum(["none", "all", "lora_only"]).default("none"),
-  modules_to_save: z.array(z.string()).nullable().default(null),
   init_lora_weights: z.union([z.boolean(), z.string()]).default(true),
   trainable_token_indices: z
     .union([z.array(z.number().int()), z.record(z.string(), z.array(z.number().int()))])
@@ -64,34 +56,52 @@ const schema = z.object({
     .default(null),
 }) satisfies z.ZodType<LoraConfig>;
 
+/** Options of PEFT that change what an adapter computes and that are not supported, with the one value they may have. */
+const REFUSED: Readonly<Record<string, unknown>> = {
+  alora_invocation_tokens: null,
+  arrow_config: null,
+  ensure_weight_tying: false,
+  kasa_config: null,
+  layer_replication: null,
+  lora_bias: false,
+  monteclora_config: null,
+  target_parameters: null,
+  use_bdlora: null,
+  use_qalora: false,
+  velora_config: null,
+};
+
+/** The fields beside LoraConfig's that PEFT writes, with the values they have here. */
+export const LORA_FIXED: Readonly<Record<string, unknown>> = {
+  ...REFUSED,
+  auto_mapping: null,
+  corda_config: null,
+  eva_config: null,
+  loftq_config: {},
+  lora_ga_config: null,
+  megatron_config: null,
+  megatron_core: "megatron.core",
+  qalora_group_size: 16,
+};
+
 /** A complete configuration from the fields that are given; throws zod's error for values of a wrong type. */
 export function loraConfig(fields: Readonly<Record<string, unknown>> = {}): LoraConfig {
+  refuseFields(fields, REFUSED);
   return schema.parse(fields);
 }
 
 /** The configuration with the architecture's targets and the task's head written out, as PEFT does. */
 export function completeLora(
   config: LoraConfig,
-  { defaultTargets }: { readonly defaultTargets: readonly string[] },
+  { defaultTargets, trace }: { readonly defaultTargets: readonly string[]; readonly trace: ModelTrace },
 ): LoraConfig {
+  const layouts = [...trace.modules.values()].map((module) => module.kind === "linear" && module.spec.layout);
   return {
     ...config,
     target_modules: config.target_modules ?? defaultTargets,
-    modules_to_save: withTaskHead(config.modules_to_save, config.task_type),
+    modules_to_save: withTaskHead(config),
+    fan_in_fan_out: config.fan_in_fan_out || layouts.includes("in,out"),
   };
-}
-
-/** Names of heads that PEFT trains whole for a task, whether the model has them or not. */
-export const TASK_HEADS: Readonly<Record<string, readonly string[]>> = {
-  SEQ_CLS: ["classifier", "score"],
-  TOKEN_CLS: ["classifier", "score"],
-  QUESTION_ANS: ["qa_outputs"],
-};
-
-/** modules_to_save with the heads of the task. */
-export function withTaskHead(modules: readonly string[] | null, task: string | null): readonly string[] | null {
-  const heads = TASK_HEADS[task ?? ""];
-  return heads ? [...new Set([...(modules ?? []), ...heads])] : modules;
 }
 
 /** Factor on the low-rank branch: α / r, or α / √r (rsLoRA, Kalajdzievski 2023). */

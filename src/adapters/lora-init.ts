@@ -37,9 +37,17 @@ export function branchInit(kind: boolean | string, facts: BranchFacts): BranchIn
     return { A: ({ random }) => normals(rank * width, 1 / rank, random), B: zeros(out * rank) };
   }
   if (kind === "orthogonal") return orthogonalInit(module, rank, width, out);
+  // These start from data or gradients and leave the base alone: a trained adapter of theirs is a plain one.
+  if (kind === "eva" || kind === "lora_ga") return { A: unmade(kind), B: unmade(kind) };
   throw new UsageError(
     `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal".`,
   );
+}
+
+function unmade(kind: string): Init {
+  return () => {
+    throw new UsageError(`init_lora_weights ${kind} cannot be computed here. Start from true, or from an adapter.`);
+  };
 }
 
 /** A = (N₁·Q_odd)ᵀ / 10 and B = N₂·Q_even / 10: the rows of A and the columns of B span subspaces that never meet. */

@@ -29,7 +29,7 @@ export function bindLora(
   trace: ModelTrace,
   { strict = true }: { strict?: boolean } = {},
 ): BoundMethod {
-  const saved = savedTensors(trace, config.modules_to_save ?? []);
+  const saved = savedTensors(config.modules_to_save ?? []);
   const rules = { ...config, target_modules: config.target_modules ?? [] };
   const targets = selectTargets(trace, rules, { strict }).filter(({ name }) => !saved.covers(name));
   const branches = new Map(targets.map((module) => [module.name, createBranch(module, config)]));

@@ -7,7 +7,7 @@ import { UsageError } from "../errors.ts";
 import type { ModelTrace } from "../models/trace.ts";
 import { matrixOf } from "../models/weights.ts";
 import { sizeOf } from "../tensor/shape.ts";
-import { TASK_HEADS } from "./lora-config.ts";
+import { TASK_HEADS } from "./config-fields.ts";
 import { normals } from "./lora-init.ts";
 import type { BoundMethod, Parameter } from "./method.ts";
 import { wholeTensors } from "./whole.ts";
@@ -20,7 +20,7 @@ export interface SavedTensors {
 }
 
 /** Which modules and tensors the names of modules_to_save take in: whole names or their ends, and all below. */
-export function savedTensors(_trace: ModelTrace, names: readonly string[]): SavedTensors {
+export function savedTensors(names: readonly string[]): SavedTensors {
   const holder = (path: string): string | null => {
     const parts = path.split(".");
     for (let length = 1; length <= parts.length; length++) {
@@ -51,7 +51,7 @@ export function savedModules(
   { strict }: { readonly strict: boolean },
 ): BoundMethod {
   const names = modules_to_save ?? [];
-  const { covers, holder } = savedTensors(trace, names);
+  const { covers, holder } = savedTensors(names);
   const tied = [...trace.modules.values()].flatMap((module) =>
     module.kind === "linear" && module.spec.weight && covers(module.name)
       ? [{ module: module.name, checkpoint: module.spec.weight, shape: matrixOf(module.name, module.spec).shape }]
@@ -72,7 +72,7 @@ export function savedModules(
   }
   const held = [...tensors.keys(), ...[...tables.keys()].map((table) => `${table}.weight`)];
   const expected = TASK_HEADS[task_type ?? ""] ?? [];
-  const lacking = names.filter((name) => !held.some((each) => savedTensors(trace, [name]).covers(each)));
+  const lacking = names.filter((name) => !held.some((each) => savedTensors([name]).covers(each)));
   const unknown = lacking.filter((name) => !expected.includes(name));
   if (strict && unknown.length > 0) {
     const known = [...trace.modules.keys()].map((name) => name.slice(name.lastIndexOf(".") + 1));

@@ -10,7 +10,8 @@ import { writeJsonAtomic } from "../files/atomic.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { openSafetensors, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
 import type { Adapter } from "./adapter.ts";
-import { type AdapterConfig, parseAdapterConfig } from "./bind.ts";
+import { type AdapterConfig, parseAdapterConfig, writtenFields } from "./bind.ts";
+import { PEFT_VERSION } from "./config-fields.ts";
 
 export const CONFIG_FILE = "adapter_config.json";
 export const WEIGHTS_FILE = "adapter_model.safetensors";
@@ -46,7 +47,11 @@ export function openPeftFolder(path: string): PeftFolder {
 export function savePeftFolder(path: string, adapter: Adapter): void {
   mkdirSync(path, { recursive: true });
   writeSafetensors(join(path, WEIGHTS_FILE), adapter.tensors, { format: "pt" });
-  const fields: Record<string, unknown> = { ...adapter.config, inference_mode: true };
+  const fields: Record<string, unknown> = {
+    ...writtenFields(adapter.config),
+    inference_mode: true,
+    peft_version: PEFT_VERSION,
+  };
   const sorted = Object.fromEntries(Object.entries(fields).toSorted(([a], [b]) => (a < b ? -1 : 1)));
   writeJsonAtomic(join(path, CONFIG_FILE), sorted);
 }

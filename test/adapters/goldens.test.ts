@@ -18,7 +18,15 @@ import { withMerged } from "./merged.ts";
 const more = process.env["LOWRANK_GOLDENS"];
 const CASES = more
   ? readdirSync(more).map((name) => join(more, name))
-  : ["llama-dora", "llama-embedding-lora", "llama-modules-to-save", "gpt2-bias-lora-only"];
+  : [
+      "llama-dora",
+      "llama-embedding-lora",
+      "llama-modules-to-save",
+      "gpt2-bias-lora-only",
+      "llama-ia3",
+      "llama-prompt-tuning",
+      "llama-prefix-tuning",
+    ];
 
 test.each(CASES)("%s: logits, loss and every gradient are PEFT's", async (name) => {
   const golden = openCase(name);
