@@ -1,7 +1,7 @@
 /**
  * Rotary position embeddings (Su et al. 2021) with the scalings of transformers' `modeling_rope_utils.py`:
- * default, linear, dynamic (NTK by length) and llama3.
- * Tables are computed in float64 here and fed as inputs, so that no scaling needs ops of its own.
+ * default, linear, dynamic (NTK by length), yarn (Peng et al. 2023), longrope (Ding et al. 2024) and llama3.
+ * Tables are computed here and fed as inputs, so that no scaling needs ops of its own.
  */
 
 import { ModelError } from "../errors.ts";
@@ -9,12 +9,28 @@ import type { Value } from "../graph/graph.ts";
 import { add, mul, neg } from "../graph/ops/arithmetic.ts";
 import { reshape } from "../graph/ops/broadcast.ts";
 import { concat, split } from "../graph/ops/movement.ts";
+import { type RawConfig, readFlag, readNumber } from "./config.ts";
 import type { Layout, Stream } from "./stream.ts";
 
 export type RopeScaling =
   | { readonly type: "default" }
   | { readonly type: "linear"; readonly factor: number }
   | { readonly type: "dynamic"; readonly factor: number }
+  | {
+      readonly type: "yarn";
+      readonly factor: number;
+      readonly beta_fast: number;
+      readonly beta_slow: number;
+      readonly truncate: boolean;
+      readonly original_max_position_embeddings: number;
+    }
+  | {
+      readonly type: "longrope";
+      /** Divisors of the frequencies for rows up to the original length, and beyond it. */
+      readonly short_factor: readonly number[];
+      readonly long_factor: readonly number[];
+      readonly original_max_position_embeddings: number;
+    }
   | {
       readonly type: "llama3";
       readonly factor: number;
@@ -25,81 +41,182 @@ export type RopeScaling =
 
 export interface Rope {
   readonly theta: number;
-  /** Width that is rotated; the rest of a head passes through. */
+  /** Width that the frequencies are spread over: pairs of it are rotated, the rest of a head passes through. */
   readonly D: number;
   readonly maxPositions: number;
   readonly scaling: RopeScaling;
+  /** Factor on cosines and sines, other than 1 in yarn and longrope. */
+  readonly attentionFactor: number;
+}
+
+export interface RopeDefaults {
+  /** `rope_theta` where config.json has none. */
+  readonly theta?: number;
+  /** `partial_rotary_factor` where config.json has none. */
+  readonly partial?: number;
+  /** `original_max_position_embeddings` of the model itself, which wins over that of the scaling (Phi-3). */
+  readonly original?: number;
 }
 
 /** Reads `rope_parameters` (today's spelling) or `rope_theta` and `rope_scaling` (the older one). */
-export function readRope(config: Readonly<Record<string, unknown>>, D: number, maxPositions: number): Rope {
-  const parameters = (config["rope_parameters"] ?? config["rope_scaling"] ?? {}) as Readonly<Record<string, unknown>>;
-  const theta = Number(parameters["rope_theta"] ?? config["rope_theta"] ?? 10000);
+export function readRope(
+  config: RawConfig,
+  headWidth: number,
+  maxPositions: number,
+  defaults: RopeDefaults = {},
+): Rope {
+  const parameters = { ...record(config["rope_scaling"] ?? config["rope_parameters"]) };
+  if ("full_attention" in parameters || "sliding_attention" in parameters) {
+    throw new ModelError("config.json: rope_parameters by layer type are not supported for this model_type");
+  }
+  for (const name of ["rope_theta", "partial_rotary_factor"]) parameters[name] ??= config[name];
+  return parseRope(parameters, headWidth, maxPositions, defaults);
+}
+
+/** A rope from the fields of one `rope_parameters` record. */
+export function parseRope(
+  parameters: RawConfig,
+  headWidth: number,
+  maxPositions: number,
+  defaults: RopeDefaults = {},
+): Rope {
+  const theta = readNumber(parameters, "rope_theta", defaults.theta ?? 10000);
+  const D = Math.trunc(headWidth * readNumber(parameters, "partial_rotary_factor", defaults.partial ?? 1));
+  const original = defaults.original ?? readNumber(parameters, "original_max_position_embeddings", maxPositions);
+  const scaling = parseScaling(parameters, D, maxPositions, original);
+  return { theta, D, maxPositions, scaling, attentionFactor: attentionFactor(parameters, scaling, maxPositions) };
+}
+
+function parseScaling(parameters: RawConfig, D: number, maxPositions: number, original: number): RopeScaling {
   const type = String(parameters["rope_type"] ?? parameters["type"] ?? "default");
   const number = (name: string): number => {
     const value = parameters[name];
     if (typeof value !== "number") throw new ModelError(`config.json: rope scaling "${type}" needs the number ${name}`);
     return value;
   };
-  const base = { theta, D, maxPositions };
+  const divisors = (name: string): number[] => {
+    const value = parameters[name];
+    if (!Array.isArray(value) || value.length !== Math.ceil(D / 2) || value.some((each) => typeof each !== "number")) {
+      throw new ModelError(`config.json: rope scaling "${type}" needs ${name}, a list of ${Math.ceil(D / 2)} numbers`);
+    }
+    return value as number[];
+  };
   switch (type) {
     case "default":
-      return { ...base, scaling: { type } };
+      return { type };
     case "linear":
     case "dynamic":
-      return { ...base, scaling: { type, factor: number("factor") } };
+      return { type, factor: number("factor") };
+    case "yarn":
+      return {
+        type,
+        factor: readNumber(parameters, "factor", maxPositions / original),
+        beta_fast: readNumber(parameters, "beta_fast", 32) || 32,
+        beta_slow: readNumber(parameters, "beta_slow", 1) || 1,
+        truncate: readFlag(parameters, "truncate", true),
+        original_max_position_embeddings: original,
+      };
+    case "longrope":
+      return {
+        type,
+        short_factor: divisors("short_factor"),
+        long_factor: divisors("long_factor"),
+        original_max_position_embeddings: original,
+      };
     case "llama3":
       return {
-        ...base,
-        scaling: {
-          type,
-          factor: number("factor"),
-          low_freq_factor: number("low_freq_factor"),
-          high_freq_factor: number("high_freq_factor"),
-          original_max_position_embeddings: number("original_max_position_embeddings"),
-        },
+        type,
+        factor: number("factor"),
+        low_freq_factor: number("low_freq_factor"),
+        high_freq_factor: number("high_freq_factor"),
+        original_max_position_embeddings: original,
       };
     default:
       throw new ModelError(
-        `config.json: rope scaling "${type}" is not known; known are default, linear, dynamic, llama3`,
+        `config.json: rope scaling "${type}" is not known; known are default, linear, dynamic, yarn, longrope, llama3`,
       );
   }
 }
 
-/** Angle per position of each of the D / 2 pairs, for rows of at most `longest` tokens. */
-export function inverseFrequencies({ theta, D, maxPositions, scaling }: Rope, longest: number): Float64Array {
-  let base = theta;
-  if (scaling.type === "dynamic" && longest > maxPositions) {
-    base *= ((scaling.factor * longest) / maxPositions - (scaling.factor - 1)) ** (D / (D - 2));
+/** The factor that is given, or the one that the papers derive from how far the context is stretched. */
+function attentionFactor(parameters: RawConfig, scaling: RopeScaling, maxPositions: number): number {
+  if (scaling.type !== "yarn" && scaling.type !== "longrope") return 1;
+  const given = parameters["attention_factor"];
+  if (typeof given === "number") return given;
+  const original = scaling.original_max_position_embeddings;
+  if (scaling.type === "longrope") {
+    const stretch = readNumber(parameters, "factor", maxPositions / original);
+    return stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
   }
-  const plain = Float64Array.from({ length: D / 2 }, (_, i) => base ** ((-2 * i) / D));
-  if (scaling.type === "linear") return plain.map((frequency) => frequency / scaling.factor);
-  if (scaling.type !== "llama3") return plain;
-  const { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original } = scaling;
-  return plain.map((frequency) => {
-    const wavelength = (2 * Math.PI) / frequency;
-    if (wavelength < original / high) return frequency;
-    if (wavelength > original / low) return frequency / factor;
-    const smooth = (original / wavelength - low) / (high - low);
-    return ((1 - smooth) * frequency) / factor + smooth * frequency;
-  });
+  const grown = (weight: number): number => (scaling.factor <= 1 ? 1 : 0.1 * weight * Math.log(scaling.factor) + 1);
+  const mscale = readNumber(parameters, "mscale", 0);
+  const mscaleAll = readNumber(parameters, "mscale_all_dim", 0);
+  return mscale !== 0 && mscaleAll !== 0 ? grown(mscale) / grown(mscaleAll) : grown(1);
+}
+
+/**
+ * Angle per position of each pair, for batches whose longest row has `longest` tokens. Rounded to float32 where
+ * transformers rounds: at long positions models have been trained with the rounded angles.
+ */
+export function inverseFrequencies({ theta, D, maxPositions, scaling }: Rope, longest: number): Float64Array {
+  const base =
+    scaling.type === "dynamic" && longest > maxPositions
+      ? theta * ((scaling.factor * longest) / maxPositions - (scaling.factor - 1)) ** (D / (D - 2))
+      : theta;
+  const plain = Float64Array.from({ length: Math.ceil(D / 2) }, (_, i) =>
+    Math.fround(1 / Math.fround(base ** Math.fround((2 * i) / D))),
+  );
+  switch (scaling.type) {
+    case "default":
+    case "dynamic":
+      return plain;
+    case "linear":
+      return plain.map((frequency) => frequency / scaling.factor);
+    case "yarn": {
+      const { factor, beta_fast, beta_slow, truncate, original_max_position_embeddings: original } = scaling;
+      // The pair that turns `turns` times over the original length.
+      const pair = (turns: number): number => (D * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+      const low = Math.max(truncate ? Math.floor(pair(beta_fast)) : pair(beta_fast), 0);
+      const high = Math.min(truncate ? Math.ceil(pair(beta_slow)) : pair(beta_slow), D - 1);
+      return plain.map((frequency, i) => {
+        const stretched = clamp01((i - low) / (high === low ? 0.001 : high - low));
+        return (frequency / factor) * stretched + frequency * (1 - stretched);
+      });
+    }
+    case "longrope": {
+      const divisors = longest > scaling.original_max_position_embeddings ? scaling.long_factor : scaling.short_factor;
+      return plain.map((frequency, i) => frequency / divisors[i]!);
+    }
+    case "llama3": {
+      const { factor, low_freq_factor: low, high_freq_factor: high } = scaling;
+      const original = scaling.original_max_position_embeddings;
+      return plain.map((frequency) => {
+        const wavelength = (2 * Math.PI) / frequency;
+        if (wavelength < original / high) return frequency;
+        if (wavelength > original / low) return frequency / factor;
+        const smooth = (original / wavelength - low) / (high - low);
+        return ((1 - smooth) * frequency) / factor + smooth * frequency;
+      });
+    }
+  }
 }
 
 /** x [B, heads, T, D] rotated by its tokens' positions: x·cos + rotateHalf(x)·sin. `name` tells tables apart. */
 export function rotate(x: Value, stream: Stream, rope: Rope, name = "rope"): Value {
   const { B, T } = stream;
+  const R = 2 * Math.ceil(rope.D / 2); // rotated width
   const [cos, sin] = (["cos", "sin"] as const).map((which) =>
     reshape(
-      stream.derive(`${name}.${which}`, [B, T, rope.D], "f32", (layout) => ({
+      stream.derive(`${name}.${which}`, [B, T, R], "f32", (layout) => ({
         dtype: "f32",
-        shape: [B, T, rope.D],
+        shape: [B, T, R],
         data: table(rope, layout, which === "cos" ? Math.cos : Math.sin),
       })),
-      [B, 1, T, rope.D],
+      [B, 1, T, R],
     ),
   ) as [Value, Value];
   const width = x.shape[3]!;
-  const [turned, rest] = width === rope.D ? [x] : split(x, [rope.D, width - rope.D], 3);
+  const [turned, rest] = width === R ? [x] : split(x, [R, width - R], 3);
   const [first, second] = split(turned!, 2, 3);
   const half = concat([neg(second!), first!], 3);
   const rotated = add(mul(turned!, cos), mul(half, sin));
@@ -108,14 +225,21 @@ export function rotate(x: Value, stream: Stream, rope: Rope, name = "rope"): Val
 
 function table(rope: Rope, { positions, longest }: Layout, of: (angle: number) => number): Float32Array {
   const frequencies = inverseFrequencies(rope, longest);
-  const half = rope.D / 2;
-  const out = new Float32Array(positions.length * rope.D);
+  const half = frequencies.length;
+  const out = new Float32Array(positions.length * 2 * half);
   for (let token = 0; token < positions.length; token++) {
     for (let i = 0; i < half; i++) {
-      const value = of(positions[token]! * frequencies[i]!);
-      out[token * rope.D + i] = value;
-      out[token * rope.D + half + i] = value;
+      const angle = Math.fround(positions[token]! * Math.fround(frequencies[i]!));
+      const value = of(angle) * rope.attentionFactor;
+      out[token * 2 * half + i] = value;
+      out[token * 2 * half + half + i] = value;
     }
   }
   return out;
+}
+
+const clamp01 = (x: number): number => Math.min(1, Math.max(0, x));
+
+function record(value: unknown): RawConfig {
+  return typeof value === "object" && value !== null ? (value as RawConfig) : {};
 }
