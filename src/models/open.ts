@@ -10,8 +10,9 @@ import type { StoredTensor } from "../tensor/tensor.ts";
 import type { ArchitectureFacts } from "./architecture.ts";
 import type { RawConfig } from "./config.ts";
 import { type AnyArchitecture, findArchitecture } from "./registry.ts";
+import type { Stream } from "./stream.ts";
 import { type ModelTrace, traceModel } from "./trace.ts";
-import type { TensorSource } from "./weights.ts";
+import { checkpointWeights, type TensorSource, type Weights } from "./weights.ts";
 
 export interface Model {
   /** Last path segment: what reports and servers call it. */
@@ -21,6 +22,8 @@ export interface Model {
   readonly architecture: AnyArchitecture;
   readonly config: ArchitectureFacts;
   readonly source: TensorSource;
+  /** The base's weights, with `replaced` tensors in place of its own: float32 as stored, or a precision's. */
+  weights(stream: Stream, replaced?: ReadonlyMap<string, Value>): Weights;
   /** The weight files, links resolved. */
   readonly files: readonly string[];
 }
@@ -29,13 +32,15 @@ export interface Model {
 export function openModel(folder: string): Model {
   const { config: rawConfig, tensors } = openCheckpoint(folder);
   const architecture = findArchitecture(rawConfig["model_type"], `${folder}/config.json`);
+  const source = checkpointSource(folder, architecture, tensors);
   return {
     name: basename(resolve(folder)),
     folder,
     rawConfig,
     architecture,
     config: architecture.configure(rawConfig),
-    source: checkpointSource(folder, architecture, tensors),
+    source,
+    weights: (stream, replaced) => checkpointWeights(source, stream, replaced),
     files: [...new Set([...tensors.values()].map(({ path }) => path))].toSorted((a, b) => (a < b ? -1 : 1)),
   };
 }

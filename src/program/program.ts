@@ -9,7 +9,7 @@ import { slice } from "../graph/ops/movement.ts";
 import type { Head } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { createStream, type Stream } from "../models/stream.ts";
-import { checkpointWeights, type Weights } from "../models/weights.ts";
+import type { Weights } from "../models/weights.ts";
 import type { Task } from "../task.ts";
 import type { ProgramShape } from "./layout.ts";
 import { chunkedLoss, crossEntropy, squaredError } from "./loss.ts";
@@ -81,16 +81,21 @@ function buildHead({ model, task, adapters, shape: { B, T, M } }: ProgramOptions
   return { stream, weights, head, rows, parameter };
 }
 
-/** Weights of the checkpoint with every adapter on them, in order. */
+/**
+ * Weights of the checkpoint with every adapter on them, in order. `checkpoint` makes the base of them, given the
+ * tensors that adapters take whole.
+ */
 export function mount(
   model: Model,
   stream: Stream,
   adapters: readonly MountedAdapter[],
   parameter: Built["parameter"],
   dropout: boolean,
+  checkpoint: (replaced: ReadonlyMap<string, Value>) => Weights = (replaced) =>
+    checkpointWeights(model.source, stream, replaced),
 ): Weights {
   const replaced = new Map(adapters.flatMap((each) => [...each.method.replaced((key) => parameter(each, key))]));
-  const frozen = checkpointWeights(model.source, stream, replaced);
+  const frozen = model.weights(stream, new Map([...held, ...replaced]));
   return adapters.reduce<Weights>(
     (base, each) => each.method.decorate(base, (key) => parameter(each, key), { weight: each.weight, dropout, frozen }),
     frozen,

@@ -105,6 +105,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   ScatterRows: (_node, inputs, { emit }) => void emit("ScatterND", inputs, { reduction: "add" }),
   GatherElements: (_node, inputs, { emit }) => void emit("GatherElements", inputs, { axis: -1n }),
   ScatterElements: (_node, inputs, { emit }) => void emit("ScatterElements", inputs, { axis: -1n, reduction: "add" }),
+  QuantizeRows: (_node, inputs, { emit }) => void emit("QuantizeLinear", inputs, { axis: 0n }),
+  IntegerMatMul: (_node, inputs, { emit }) => void emit("MatMulIntegerToFloat", inputs, {}, MICROSOFT),
   // x in the shape of the gate: the same shape, but known only when the gate is.
   After: (_node, [x, gate], { emit }) => {
     emit("Reshape", [x!, emit("Shape", [gate!], {}, { fresh: true })]);

@@ -7,5 +7,6 @@ export * from "./gather.ts";
 export * from "./matmul.ts";
 export * from "./movement.ts";
 export * from "./norm.ts";
+export * from "./quantise.ts";
 export * from "./reduce.ts";
 export * from "./rule.ts";

@@ -1,0 +1,55 @@
+/**
+ * Eight-bit products: activations as unsigned bytes with a scale a row, weights as signed bytes with a scale a column.
+ * The left operand must be unsigned: CPUs multiply unsigned by signed bytes, and runtimes fall back where both are
+ * signed.
+ */
+
+import { apply, constant, demand, type Op, scalar, type Value } from "../graph.ts";
+import { abs, max, scale } from "./arithmetic.ts";
+import { reshape } from "./broadcast.ts";
+import { reduceMax } from "./reduce.ts";
+
+const QuantizeRows: Op<Record<never, never>> = {
+  type: "QuantizeRows",
+  infer: ([x, scales]) => {
+    demand(
+      x!.shape.length === 2 && scales!.shape[0] === x!.shape[0],
+      "QuantizeRows",
+      `[${x!.shape}], scales [${scales!.shape}]`,
+    );
+    return [{ dtype: "u8", shape: x!.shape }];
+  },
+};
+
+const IntegerMatMul: Op<Record<never, never>> = {
+  type: "IntegerMatMul",
+  infer: ([a, b, , scales]) => {
+    const fits = a!.shape[1] === b!.shape[0] && scales!.shape[0] === b!.shape[1];
+    demand(
+      fits && a!.dtype === "u8" && b!.dtype === "i8",
+      "IntegerMatMul",
+      `${a!.dtype} [${a!.shape}] · ${b!.dtype} [${b!.shape}]`,
+    );
+    return [{ dtype: "f32", shape: [a!.shape[0]!, b!.shape[1]!] }];
+  },
+};
+
+/** Rows of x [N, K] as bytes: x ≈ (bytes − 128) · scales, scales [N, 1]. Not differentiable. */
+export interface QuantizedRows {
+  readonly bytes: Value;
+  readonly scales: Value;
+}
+
+export function quantizeRows(x: Value): QuantizedRows {
+  // The smallest scale keeps rows of zeros from dividing by zero.
+  const scales = max(scale(reduceMax(abs(x), [-1]), 1 / 127), scalar(1e-30)); // [N, 1]
+  const N = x.shape[0]!;
+  const zeros = constant({ dtype: "u8", shape: [N], data: new Uint8Array(N).fill(128) });
+  return { bytes: apply(QuantizeRows, [x, reshape(scales, [N]), zeros], {}), scales };
+}
+
+/** (bytes − 128)·weights · columnScales as float32: bytes u8 [N, K], weights i8 [K, M], columnScales [M]. */
+export function integerMatMul(bytes: Value, weights: Value, columnScales: Value): Value {
+  const zero = constant({ dtype: "u8", shape: [], data: Uint8Array.of(128) });
+  return apply(IntegerMatMul, [bytes, weights, scalar(1), columnScales, zero], {});
+}

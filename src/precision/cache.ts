@@ -1,0 +1,156 @@
+/**
+ * Quantised copies of a checkpoint, made once and mapped from then on. One safetensors file holds everything that a
+ * session maps (quantised matrices, and the float tensors as they are), because a session maps files of one folder.
+ */
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { ModelError } from "../errors.ts";
+import { sampleFile } from "../files/fingerprint.ts";
+import {
+  openSafetensors,
+  readTensor,
+  type TensorEntry,
+  type WritableTensor,
+  writeSafetensors,
+} from "../files/safetensors.ts";
+import type { Model } from "../models/open.ts";
+import type { ModelTrace, Module } from "../models/trace.ts";
+import { checkpointWeights, matrixOf, type TensorSource } from "../models/weights.ts";
+import { toFloat32 } from "../tensor/convert.ts";
+import { sameShape } from "../tensor/shape.ts";
+import type { StoredTensor } from "../tensor/tensor.ts";
+import { int8Weights } from "./int8.ts";
+import { columnScales, quantiseColumns } from "./quantise-matrix.ts";
+
+/** Raised whenever the numbers in the file would be others. */
+const VERSION = 1;
+
+export interface NamedTensor {
+  readonly name: string;
+  readonly tensor: StoredTensor;
+}
+
+/** Signed bytes [K, M] and the scale of each of the M columns. */
+export interface ByteMatrix {
+  readonly weights: NamedTensor;
+  readonly scales: NamedTensor;
+}
+
+export interface QuantisedMatrix {
+  /** [in, out] */
+  readonly forward: ByteMatrix;
+  /** [out, in]; null for the head, whose backward stays in float32. */
+  readonly backward: ByteMatrix | null;
+  readonly layout: "out,in" | "in,out";
+}
+
+export interface QuantisedBase {
+  /** By the checkpoint's name of the matrix. */
+  readonly matrices: ReadonlyMap<string, QuantisedMatrix>;
+  /** The tensors that stay in floating point, from the same file. */
+  readonly source: TensorSource;
+}
+
+export interface QuantiseOptions {
+  /** Folder of the cache files. */
+  readonly cacheDir: string;
+  /** Largest magnitude of a weight: 127, or 63 where 8-bit products saturate. */
+  readonly levels: 127 | 63;
+}
+
+type LinearModule = Extract<Module, { kind: "linear" }>;
+
+/** The model with its frozen linear layers in eight bits; the quantised copy is made when there is none. */
+export function quantiseModel(model: Model, trace: ModelTrace, options: QuantiseOptions): Model {
+  const quantised = quantisedBase(model, trace, options);
+  return {
+    ...model,
+    weights: (stream, replaced) =>
+      int8Weights(checkpointWeights(quantised.source, stream, replaced), quantised, new Set(replaced?.keys())),
+  };
+}
+
+function quantisedBase(model: Model, trace: ModelTrace, options: QuantiseOptions): QuantisedBase {
+  const identity = [VERSION, options.levels, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
+  const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
+  const path = join(options.cacheDir, `${model.name}-int8-${key}.safetensors`);
+  const modules = [...trace.modules.values()].filter((each): each is LinearModule => each.kind === "linear");
+  if (!existsSync(path)) {
+    mkdirSync(options.cacheDir, { recursive: true });
+    writeSafetensors(path, cacheTensors(model, trace, modules, options.levels));
+  }
+  const { tensors } = openSafetensors(path);
+  const named = (name: string): NamedTensor => ({ name, tensor: present(tensors, name, path) });
+  const matrices = new Map<string, QuantisedMatrix>();
+  for (const { name: module, spec, head } of modules) {
+    const { name } = matrixOf(module, spec);
+    const bytes = (side: "forward" | "backward"): ByteMatrix => ({
+      weights: named(`${name}.${side}`),
+      scales: named(`${name}.${side}.scales`),
+    });
+    matrices.set(name, {
+      forward: bytes("forward"),
+      backward: head ? null : bytes("backward"),
+      layout: spec.layout ?? "out,in",
+    });
+  }
+  return { matrices, source: floatSource(tensors, path) };
+}
+
+/** Everything the file holds, each tensor computed when it is written. */
+function cacheTensors(
+  model: Model,
+  trace: ModelTrace,
+  modules: readonly LinearModule[],
+  levels: number,
+): [string, WritableTensor][] {
+  const out: [string, WritableTensor][] = [];
+  const quantised = new Set<string>();
+  for (const { name: module, spec, head } of modules) {
+    const { name, shape } = matrixOf(module, spec);
+    const load = (): Float32Array => toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
+    for (const side of head ? (["forward"] as const) : (["forward", "backward"] as const)) {
+      const rowsAreOut = (spec.layout ?? "out,in") === "out,in";
+      const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
+      const transposed = (side === "forward") === rowsAreOut;
+      const quantise = { K, M, transposed, levels };
+      // The file's order has all scales before all bytes: each is made when its turn comes, none is held.
+      out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: () => columnScales(load(), quantise) }]);
+      out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: () => quantiseColumns(load(), quantise) }]);
+    }
+    if (!head) quantised.add(name);
+  }
+  for (const [name, shape] of trace.tensors) {
+    if (quantised.has(name)) continue;
+    const tensor = model.source.find(name, shape);
+    out.push([name, { dtype: tensor.dtype, shape, data: () => readTensor({ ...tensor, name, storedType: "" }).data }]);
+  }
+  return out;
+}
+
+function floatSource(tensors: ReadonlyMap<string, TensorEntry>, path: string): TensorSource {
+  return {
+    has: (name) => tensors.has(name),
+    find: (name, shape) => {
+      const tensor = present(tensors, name, path);
+      if (sameShape(tensor.shape, shape)) return tensor;
+      throw new ModelError(
+        `${path}: ${name} has shape [${tensor.shape}], needed [${shape}]. Delete the file; it is made anew.`,
+      );
+    },
+  };
+}
+
+function present(tensors: ReadonlyMap<string, TensorEntry>, name: string, path: string): StoredTensor {
+  const entry = tensors.get(name);
+  if (!entry?.dtype) throw new ModelError(`${path}: ${name} is missing. Delete the file; it is made anew.`);
+  return {
+    dtype: entry.dtype,
+    shape: entry.shape,
+    path: entry.path,
+    offset: entry.offset,
+    byteLength: entry.byteLength,
+  };
+}
