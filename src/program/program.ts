@@ -91,11 +91,10 @@ export function mount(
   adapters: readonly MountedAdapter[],
   parameter: Built["parameter"],
   dropout: boolean,
-  checkpoint: (replaced: ReadonlyMap<string, Value>) => Weights = (replaced) =>
-    checkpointWeights(model.source, stream, replaced),
+  checkpoint: (replaced: ReadonlyMap<string, Value>) => Weights = (replaced) => model.weights(stream, replaced),
 ): Weights {
   const replaced = new Map(adapters.flatMap((each) => [...each.method.replaced((key) => parameter(each, key))]));
-  const frozen = model.weights(stream, new Map([...held, ...replaced]));
+  const frozen = checkpoint(replaced);
   return adapters.reduce<Weights>(
     (base, each) => each.method.decorate(base, (key) => parameter(each, key), { weight: each.weight, dropout, frozen }),
     frozen,
