@@ -3,8 +3,10 @@
 import { UsageError } from "../errors.ts";
 import type { BoundMethod, Parameter } from "./method.ts";
 
-/** The methods as one. The first lies nearest the model. Throws UsageError when two of them own a tensor. */
-export function composeMethods(methods: readonly BoundMethod[]): BoundMethod {
+/** The methods as one. The first lies nearest the model, tensors taken whole below all. Throws UsageError when two of them own a tensor. */
+export function composeMethods(composed: readonly BoundMethod[]): BoundMethod {
+  const parts = composed.flatMap((method) => method.parts ?? [method]);
+  const methods = [...parts.filter(({ whole }) => whole), ...parts.filter(({ whole }) => !whole)];
   const parameters = new Map<string, Parameter>();
   for (const method of methods) {
     for (const [key, parameter] of method.parameters) {
@@ -14,6 +16,7 @@ export function composeMethods(methods: readonly BoundMethod[]): BoundMethod {
   }
   const sum = (of: (method: BoundMethod) => number): number => methods.reduce((total, each) => total + of(each), 0);
   return {
+    parts: methods,
     parameters,
     targets: [...new Set(methods.flatMap(({ targets }) => targets))],
     virtual: {

@@ -63,6 +63,10 @@ export interface MergeStep {
 }
 
 export interface BoundMethod {
+  /** The methods that this one was composed of. */
+  readonly parts?: readonly BoundMethod[];
+  /** Whether it only puts tensors in the place of others: such parts lie below all decorations. */
+  readonly whole?: boolean;
   /** The tensors to train and to save, by key. */
   readonly parameters: ReadonlyMap<string, Parameter>;
   /** Modules that carry a branch of the method, in the order of the forward pass. */

@@ -23,6 +23,7 @@ export function wholeTensors(whole: WholeTensors): BoundMethod {
   const { tensors, tables = new Map<string, Parameter>(), targets = [], untied = [], unties = untied } = whole;
   const merging = new Map([...tensors, ...[...tables].map(([module, each]) => [`${module}.weight`, each] as const)]);
   return {
+    whole: true,
     parameters: new Map([...merging.values()].map((each) => [each.key, each])),
     targets,
     mergeable: true,

@@ -7,7 +7,7 @@ import { type Adapter, readFloat } from "../../src/adapters/adapter.ts";
 import { openSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import type { Model } from "../../src/models/open.ts";
 import type { ModelTrace } from "../../src/models/trace.ts";
-import { matrixOf } from "../../src/models/weights.ts";
+import { checkpointWeights, matrixOf } from "../../src/models/weights.ts";
 import { type FloatTensor, floatTensor } from "../../src/tensor/tensor.ts";
 
 /** The merged tensors by the checkpoint's names; tied heads that need one get a matrix of their own. */
@@ -55,7 +55,12 @@ export async function withMerged<T>(
       },
     };
     const config = untied ? ({ ...model.config, tie_word_embeddings: false } as Model["config"]) : model.config;
-    return await use({ ...model, config, source });
+    return await use({
+      ...model,
+      config,
+      source,
+      weights: (stream, replaced) => checkpointWeights(source, stream, replaced),
+    });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -1,0 +1,39 @@
+/**
+ * Adapters that we write, read by PEFT: `npx vitest run --config test/adapters/peers.config.ts`. LOWRANK_PYTHON names a
+ * Python with PEFT. Each case's trained adapter is read, written again by us, loaded by PEFT with warnings as errors,
+ * and must give the expected logits.
+ */
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createAdapter } from "../../src/adapters/adapter.ts";
+import { savePeftFolder } from "../../src/adapters/peft-folder.ts";
+import { openCase, trainedAdapter } from "../goldens/harness.ts";
+
+const folder = process.env["LOWRANK_GOLDENS"] ?? fileURLToPath(new URL("../goldens/cases", import.meta.url));
+const python = process.env["LOWRANK_PYTHON"] ?? "python3";
+const script = fileURLToPath(new URL("check_with_peft.py", import.meta.url));
+const cases = readdirSync(folder).filter((name) => existsSync(join(folder, name, "trained")));
+
+let out = "";
+beforeAll(() => {
+  out = mkdtempSync(join(tmpdir(), "lowrank-peers-"));
+});
+afterAll(() => rmSync(out, { recursive: true, force: true }));
+
+test("PEFT loads every adapter that we write, without a warning, and computes the same", () => {
+  const written = cases.map((name) => {
+    const golden = openCase(join(folder, name));
+    savePeftFolder(join(out, name), trainedAdapter(golden));
+    const fresh = createAdapter(golden.adapter.config, golden.model, golden.trace, 1);
+    savePeftFolder(join(out, `${name}.fresh`), fresh);
+    return name;
+  });
+  const report = execFileSync(python, [script, folder, out, ...written], { encoding: "utf8", timeout: 600_000 });
+  console.log(report);
+  expect(report).toContain(`${written.length} adapters agree`);
+}, 600_000);
