@@ -1,36 +1,96 @@
-/** Loss of a model with its adapters over a data set: the mean over all target tokens of the file. */
+/** A model with its adapters over a data set: the mean loss over all target tokens of the file, and the task's metrics. */
 
 import type { Example } from "../data/example.ts";
 import { type BatchFacts, countTargets, prepareBatch } from "../program/batch.ts";
-import type { Runner } from "../program/runner.ts";
+import { logitsProgram, lossProgram, type MountedAdapter } from "../program/program.ts";
+import { createRunner, type Runner } from "../program/runner.ts";
+import { batchFacts, type Setup } from "../program/setup.ts";
+import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { virtualTokens } from "./adapters.ts";
+import { MEASURES } from "./metrics.ts";
+import { type RowScores, scoreRows } from "./scores.ts";
 
-/** Tokens that one evaluation pass holds, about. */
+/** Tokens that one pass holds, about. */
 const TOKENS_A_PASS = 512;
 
-export interface LossResult {
-  /** Mean over target tokens, or over rows. */
+/** Loss, counts, and the metrics of the task by name. */
+export interface Evaluation {
+  /** Mean over target tokens, or over labelled rows. */
   readonly loss: number;
+  /** exp(loss), for language models. */
+  readonly perplexity?: number;
   readonly targetTokens: number;
   readonly rows: number;
+  readonly [metric: string]: number | undefined;
 }
 
-/** Evaluates with `runner`, whose programs give `loss` (lossProgram). */
-export async function evaluateLoss(
+export interface EvaluatorOptions {
+  readonly runtime: Runtime;
+  readonly session: SessionOptions;
+  readonly setup: Setup;
+  readonly adapters: readonly MountedAdapter[];
+}
+
+/** Evaluates again and again with other tensors; its sessions stay open between. */
+export interface Evaluator {
+  evaluate(examples: readonly Example[], tensors: ReadonlyMap<string, Tensor>): Promise<Evaluation>;
+  /** As evaluate, handing every row's scores to `visit` by the row's index; rows come in any order. */
+  scored(
+    examples: readonly Example[],
+    tensors: ReadonlyMap<string, Tensor>,
+    visit: (index: number, scores: RowScores) => void,
+  ): Promise<Evaluation>;
+  close(): Promise<void>;
+}
+
+export function createEvaluator({ runtime, session, setup, adapters }: EvaluatorOptions): Evaluator {
+  const { model, task } = setup;
+  const facts = batchFacts(setup, virtualTokens(adapters));
+  const runner = (program: typeof lossProgram): Runner =>
+    createRunner({ runtime, session, build: (shape) => program({ model, task, adapters, shape }) });
+  const losses = runner(lossProgram);
+  const logits = runner(logitsProgram);
+  const scored: Evaluator["scored"] = async (examples, tensors, visit) => {
+    const measure = MEASURES[task]?.();
+    const indices = new Map(examples.map((example, i) => [example, i]));
+    for (const pass of passes(examples)) {
+      const rows = await scoreRows(logits, pass, facts, tensors);
+      pass.forEach((example, i) => {
+        visit(indices.get(example)!, rows[i]!);
+        measure?.add(example, rows[i]!);
+      });
+    }
+    if (!measure) return meanLoss(losses, examples, facts, tensors);
+    const { lossSum, targets, metrics } = measure.result();
+    return { loss: lossSum / targets, targetTokens: targets, rows: examples.length, ...metrics };
+  };
+  return {
+    scored,
+    evaluate: (examples, tensors) =>
+      MEASURES[task] ? scored(examples, tensors, () => {}) : meanLoss(losses, examples, facts, tensors),
+    close: async () => {
+      await losses.close();
+      await logits.close();
+    },
+  };
+}
+
+async function meanLoss(
   runner: Runner,
   examples: readonly Example[],
   facts: BatchFacts,
   tensors: ReadonlyMap<string, Tensor>,
-): Promise<LossResult> {
+): Promise<Evaluation> {
   let sum = 0;
   let targetTokens = 0;
-  for (const part of passes(examples)) {
-    const batch = prepareBatch(part, facts, 1);
-    const outputs = await runner.run(batch, tensors);
+  for (const pass of passes(examples)) {
+    const outputs = await runner.run(prepareBatch(pass, facts, 1), tensors);
     sum += Number(outputs.get("loss")!.data[0]);
-    targetTokens += countTargets(part, facts);
+    targetTokens += countTargets(pass, facts);
   }
-  return { loss: sum / targetTokens, targetTokens, rows: examples.length };
+  const loss = sum / targetTokens;
+  return { loss, perplexity: Math.exp(loss), targetTokens, rows: examples.length };
 }
 
 /** Examples in passes of about as many tokens, rows of like length together; every row once. */

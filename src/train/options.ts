@@ -33,6 +33,8 @@ export interface TrainOptions {
   readonly maxSteps: number | null;
   /** Learning rate; null: 2e-4, for full fine-tuning 5e-5. */
   readonly lr: number | null;
+  /** LoRA+: how many times faster B learns than A; null: as fast. */
+  readonly loraplusRatio: number | null;
   readonly scheduler: Scheduler;
   readonly warmupSteps: number;
   /** Share of all steps; used when warmupSteps is 0. */
@@ -76,6 +78,7 @@ const schema = z.strictObject({
   epochs: z.number().positive().default(3),
   maxSteps: count.nullable().default(null),
   lr: z.number().min(0).nullable().default(null),
+  loraplusRatio: z.number().positive().nullable().default(null),
   scheduler: z.enum(SCHEDULERS).default("linear"),
   warmupSteps: z.number().int().min(0).default(0),
   warmupRatio: z.number().min(0).max(1).default(0),
@@ -102,6 +105,13 @@ export function trainOptions(given: TrainInput): TrainOptions {
   const result = schema.safeParse(given);
   if (result.success) return result.data;
   throw new UsageError(
-    result.error.issues.map(({ path, message }) => `${path.join(".") || "options"}: ${message}`).join("\n"),
+    result.error.issues
+      .map(({ path, message }) => `${path.join(".") || "options"}: ${message}${foundText(given, path)}`)
+      .join("\n"),
   );
+}
+
+function foundText(given: object, [name, ...inner]: readonly PropertyKey[]): string {
+  const value = inner.length === 0 && name !== undefined ? (given as Record<PropertyKey, unknown>)[name] : undefined;
+  return value === undefined ? "" : `, found ${JSON.stringify(value)}`;
 }

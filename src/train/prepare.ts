@@ -1,16 +1,20 @@
 /** From options to everything a run needs: base, rows, and the method bound to the model with its first values. */
 
-import { statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type Adapter, createAdapter, loadAdapter, readFloat } from "../adapters/adapter.ts";
+import { type Adapter, createAdapter, initialTensors, loadAdapter } from "../adapters/adapter.ts";
 import { type AdapterConfig, parseAdapterConfig } from "../adapters/bind.ts";
+import { TASK_HEADS } from "../adapters/config-fields.ts";
 import type { BoundMethod } from "../adapters/method.ts";
+import { savedTensors } from "../adapters/modules-to-save.ts";
 import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { UsageError } from "../errors.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { type Base, openBase, peftTask, readData, resolveTask, type Setup, settle } from "../program/setup.ts";
-import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
+import type { Task } from "../task.ts";
+import type { FloatTensor } from "../tensor/tensor.ts";
 import { bindFull } from "./full.ts";
 import type { TrainOptions } from "./options.ts";
 import { saveFullModel } from "./save-full.ts";
@@ -29,36 +33,82 @@ export interface Prepared {
 
 export function prepare(options: TrainOptions): Prepared {
   const base = openBase(options.model);
-  const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
   const full = options.method === "full";
+  const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
+  if (full) refuseForFull(options, base);
   const fields = full || folder ? null : methodFields(options);
   const configured = folder?.config ?? (fields && parseAdapterConfig(fields, "adapter configuration"));
+  if (configured) refuseFields(options, configured, folder);
   const hint = resolveTask(base, options.task, configured);
   const rowOptions = { maxLength: options.maxLength, maskPrompt: options.maskPrompt };
   const data = readData(base, options.data, { ...rowOptions, task: hint });
   const evalData =
     options.evalData === null ? null : readData(base, options.evalData, { ...rowOptions, task: data.task });
-  const setup = settle(base, data.task);
+  const setup = settle(base, data.task, suppliedBy(folder, configured, data.task));
   const common = { setup, data, evalData, fingerprint: fingerprintOf(options, base, folder, fields) };
   if (full) {
     const method = bindFull(setup.trace);
-    const parameters = new Map(
-      [...method.parameters].map(([name, { shape }]) => [
-        name,
-        floatTensor(shape, readFloat(base.model.source.find(name, shape), name)),
-      ]),
-    );
+    const parameters = initialTensors(method, base.model, options.seed);
     return { ...common, method, parameters, save: (path, values) => saveFullModel(path, base.model, values) };
   }
+  const { tokenizer } = base;
   const adapter = folder
     ? loadAdapter(folder, base.model, setup.trace)
     : createAdapter(
-        withFacts(parseAdapterConfig(fields!, "adapter configuration"), setup, options),
+        parseAdapterConfig(withFacts(fields!, configured!, setup, options), "adapter configuration"),
         base.model,
         setup.trace,
         options.seed,
+        tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {},
       );
   return { ...common, ...adapterParts(adapter) };
+}
+
+/** Tensors that the checkpoint may lack, since the run brings them: those of the adapter's file, or a task's new head. */
+function suppliedBy(folder: PeftFolder | null, config: AdapterConfig | null, task: Task): (name: string) => boolean {
+  if (folder) return (name) => folder.tensors.has(`base_model.model.${name}`);
+  const heads = TASK_HEADS[peftTask(task) ?? ""] ?? [];
+  const saved = savedTensors([...(config?.modules_to_save ?? []), ...heads]);
+  return (name) => saved.covers(name.slice(0, name.lastIndexOf(".")));
+}
+
+/** Options that would be passed over in silence. */
+function refuseFields(options: TrainOptions, config: AdapterConfig, folder: PeftFolder | null): void {
+  const held = config as unknown as Readonly<Record<string, unknown>>;
+  const type = options.method && peftType(options.method);
+  if (folder && type && type !== config.peft_type) {
+    throw new UsageError(
+      `method ${options.method}: ${folder.path} holds a ${config.peft_type} adapter. Leave --method away.`,
+    );
+  }
+  for (const [name, value] of Object.entries(options.adapterFields)) {
+    if (!(name in held)) throw new UsageError(`${name}: ${config.peft_type} has no such option. Leave it away.`);
+    if (folder && JSON.stringify(held[name]) !== JSON.stringify(value)) {
+      throw new UsageError(
+        `${name}: found ${JSON.stringify(value)}, but ${folder.path} was made with ${JSON.stringify(held[name])}. Leave it away, or train a new adapter without --init-adapter.`,
+      );
+    }
+  }
+}
+
+function refuseForFull({ adapterFields, initAdapter, adapterConfig, out }: TrainOptions, { model }: Base): void {
+  const given = [
+    ...Object.keys(adapterFields),
+    ...(initAdapter === null ? [] : ["--init-adapter"]),
+    ...(adapterConfig === null ? [] : ["--adapter-config"]),
+  ];
+  if (given.length > 0) {
+    throw new UsageError(
+      `${given.join(", ")}: full fine-tuning has no adapter. Leave it away, or choose another --method.`,
+    );
+  }
+  if (existsSync(out) && realpathSync(out) === realpathSync(model.folder)) {
+    throw new UsageError(`--out ${out} is the model itself. Choose another folder.`);
+  }
+}
+
+function peftType(method: string): string {
+  return method.toUpperCase().replaceAll("-", "_");
 }
 
 function adapterParts(adapter: Adapter): Pick<Prepared, "method" | "parameters" | "save"> {
@@ -76,25 +126,29 @@ function methodFields(options: TrainOptions): Record<string, unknown> {
     path === null
       ? {}
       : readJsonObject(statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, CONFIG_FILE) : path);
-  const type = options.method === null ? {} : { peft_type: options.method.toUpperCase().replaceAll("-", "_") };
+  const type = options.method === null ? {} : { peft_type: peftType(options.method) };
   return { ...fromFile, ...type, ...options.adapterFields };
 }
 
-/** Fills in what the base and the task say: task type, base name, default targets, GPT-2's transposed layout. */
-function withFacts(config: AdapterConfig, { model, task, trace }: Setup, options: TrainOptions): AdapterConfig {
+/** Fills in what the base and the task say: task type, base name, GPT-2's transposed layout. */
+function withFacts(
+  fields: Readonly<Record<string, unknown>>,
+  config: AdapterConfig,
+  { task, trace }: Setup,
+  { model }: TrainOptions,
+): Record<string, unknown> {
   const transposed = [...trace.modules.values()].some(
     ({ kind, spec }) => kind === "linear" && spec.layout === "in,out",
   );
   return {
-    ...config,
+    ...fields,
     task_type: config.task_type ?? peftTask(task),
-    base_model_name_or_path: config.base_model_name_or_path ?? options.model,
-    target_modules: config.target_modules ?? model.architecture.defaultTargets,
-    fan_in_fan_out: config.fan_in_fan_out || transposed,
+    base_model_name_or_path: config.base_model_name_or_path ?? model,
+    ...("fan_in_fan_out" in config ? { fan_in_fan_out: config.fan_in_fan_out || transposed } : {}),
   };
 }
 
-/** Options that shape the numbers. `maxSteps` may grow, so it is left out unless the schedule depends on it. */
+/** Options that shape the numbers. The number of steps may grow, so it is kept apart. */
 function fingerprintOf(
   options: TrainOptions,
   base: Base,
@@ -108,15 +162,13 @@ function fingerprintOf(
     out: _out,
     resume: _resume,
     threads,
-    maxSteps,
+    maxSteps: _steps,
     saveSteps: _save,
     saveLimit: _limit,
     ...rest
   } = options;
-  const scheduled = rest.scheduler !== "constant" || (rest.warmupRatio > 0 && rest.warmupSteps === 0);
   return {
     ...rest,
-    ...(scheduled ? { maxSteps } : {}),
     adapterConfig: fields,
     initAdapter: folder && hashFile([...folder.tensors.values()][0]!.path),
     base: baseHash(base),

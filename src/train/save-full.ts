@@ -1,10 +1,11 @@
 /** A fully fine-tuned model as a Hugging Face folder that transformers loads. */
 
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /** Files of a model folder that belong to the tokenizer and to generation, not to the weights. */
 const COMPANIONS = [
@@ -21,17 +22,17 @@ const COMPANIONS = [
   "chat_template.jinja",
 ];
 
-/** Writes model.safetensors, config.json with the new dtype, and copies of the tokenizer's files. */
+/** Writes model.safetensors, config.json with `changed` fields, and copies of the tokenizer's files. */
 export function saveFullModel(
   folder: string,
   model: Model,
   tensors: Iterable<readonly [string, WritableTensor]>,
-  dtype: "float32" | "float16" | "bfloat16" = "float32",
+  changed: Readonly<Record<string, unknown>> = { dtype: "float32" },
 ): void {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
   const { torch_dtype: _older, ...config } = model.rawConfig as Record<string, unknown>;
-  writeJsonAtomic(join(folder, "config.json"), { ...config, dtype });
+  writeJsonAtomic(join(folder, "config.json"), { ...config, ...changed });
   for (const name of COMPANIONS) {
     const from = join(model.folder, name);
     if (existsSync(from)) copyFileSync(from, join(folder, name));

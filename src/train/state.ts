@@ -1,6 +1,5 @@
 /** Checkpoints of a run: everything that going on bit for bit needs, in one folder that appears whole or not at all. */
 
-import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { LowrankError, UsageError } from "../errors.ts";
@@ -29,6 +28,8 @@ export interface RunState {
   readonly best: BestSoFar | null;
   /** Everything that must be the same in a run that goes on from here, by name. */
   readonly fingerprint: Readonly<Record<string, unknown>>;
+  /** Steps that the run is to take in all. */
+  readonly total: number;
   readonly history: readonly (StepEvent | EvalEvent)[];
 }
 
@@ -51,6 +52,7 @@ export function saveState(out: string, state: RunState, limit: number, save: (fo
   writeJsonAtomic(join(partial, STATE_FILE), {
     step: state.step,
     best,
+    total: state.total,
     fingerprint: state.fingerprint,
     history: state.history,
   });
@@ -75,7 +77,7 @@ export function listCheckpoints(out: string): { readonly step: number; readonly 
 /** Reads a checkpoint; throws UsageError naming everything that differs from the run that wants to go on. */
 export function loadState(
   path: string,
-  fingerprint: RunState["fingerprint"],
+  { fingerprint, total }: Pick<RunState, "fingerprint" | "total">,
   shapes: ReadonlyMap<string, { readonly shape: readonly number[] }>,
 ): RunState {
   if (!existsSync(join(path, STATE_FILE))) {
@@ -85,6 +87,12 @@ export function loadState(
   }
   const state = readJsonObject(join(path, STATE_FILE));
   refuseChanges(path, state["fingerprint"] as RunState["fingerprint"], fingerprint);
+  const planned = Number(state["total"]);
+  if (total < planned) {
+    throw new UsageError(
+      `${path} cannot be resumed with fewer steps: the run was to take ${planned}, found ${total}. Run the same command again; --max-steps may only grow.`,
+    );
+  }
   const { tensors } = openSafetensors(join(path, OPTIMIZER_FILE));
   const read = (key: string, shape: readonly number[]): FloatTensor => {
     const entry = tensors.get(key);
@@ -104,13 +112,9 @@ export function loadState(
     moments: { first: numbers("first"), second: numbers("second") },
     best: best && { ...best, tensors: readBest(path, shapes) },
     fingerprint,
+    total: planned,
     history: state["history"] as RunState["history"],
   };
-}
-
-/** A short hash of a file's or text's content. */
-export function contentHash(content: Uint8Array | string): string {
-  return createHash("sha256").update(content).digest("hex");
 }
 
 function readBest(path: string, shapes: Parameters<typeof loadState>[2]): Map<string, FloatTensor> {

@@ -1,9 +1,11 @@
 /** The training loop, as a stream of events. It reads top to bottom: prepare, resume, steps, evaluation, result. */
 
+import { join } from "node:path";
 import { DataError, LowrankError } from "../errors.ts";
-import { evaluateLoss } from "../evaluate/evaluate.ts";
+import { createEvaluator, type Evaluator } from "../evaluate/evaluate.ts";
+import { writeJsonAtomic } from "../files/atomic.ts";
 import { countTargets, prepareBatch } from "../program/batch.ts";
-import { lossProgram, trainProgram } from "../program/program.ts";
+import { trainProgram } from "../program/program.ts";
 import { createRunner, type Runner } from "../program/runner.ts";
 import { batchFacts } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
@@ -12,11 +14,15 @@ import { sizeOf } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { adamwStep, clipFactor, createMoments, globalNorm } from "./adamw.ts";
 import type { EvalEvent, StepEvent, TrainEvent } from "./events.ts";
+import { makeFolder } from "./make-folder.ts";
 import { type TrainInput, type TrainOptions, trainOptions } from "./options.ts";
 import { type OrderOptions, rowsOfStep, stepsPerEpoch } from "./order.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { scheduleFactor } from "./schedule.ts";
 import { type BestSoFar, listCheckpoints, loadState, type RunState, saveState } from "./state.ts";
+
+/** Options, history and times of a finished run, in its folder. */
+const REPORT_FILE = "training.json";
 
 export interface TrainEnvironment {
   readonly runtime: Runtime;
@@ -35,7 +41,8 @@ export async function* trainHere(
   const { setup, data, method } = run;
   const order: OrderOptions = { ...options, rows: data.examples.length };
   const total = options.maxSteps ?? Math.ceil(options.epochs * stepsPerEpoch(order));
-  const state = startState(options, run);
+  const state = startState(options, run, total);
+  makeFolder(options.out); // told now, not after hours, when it cannot be written
   const { parameters, moments } = state;
   let best = state.best;
   const history = [...state.history];
@@ -45,22 +52,27 @@ export async function* trainHere(
   const common = { model: setup.model, task: setup.task, adapters: mounted };
   const session = { threads: options.threads };
   const trainer = createRunner({ runtime, session, build: (shape) => trainProgram({ ...common, shape }) });
-  const evaluator = createRunner({ runtime, session, build: (shape) => lossProgram({ ...common, shape }) });
+  const evaluator = createEvaluator({ runtime, session, setup, adapters: mounted });
   const save = (folder: string): void => run.save(folder, parameters);
   const checkpoint = (step: number): string =>
     saveState(
       options.out,
-      { step, parameters, moments, best, fingerprint: run.fingerprint, history },
+      { step, parameters, moments, best, fingerprint: run.fingerprint, total, history },
       options.saveLimit,
       save,
     );
 
   try {
     yield startEvent(options, run, total, state.step);
+    if (state.step > 0 && state.total !== total && options.scheduler !== "constant") {
+      const message = `The ${options.scheduler} schedule now ends at step ${total}; up to step ${state.step} it was on its way to step ${state.total}.`;
+      yield { event: "warning", message };
+    }
     const warmup = options.warmupSteps > 0 ? options.warmupSteps : Math.ceil(options.warmupRatio * total);
     const learningRate = options.lr ?? (options.method === "full" ? 5e-5 : 2e-4);
+    const rateOf = rateFactors(options, learningRate, parameters);
     const evaluate = async (step: number): Promise<EvalEvent> => {
-      const event = await evaluateStep(evaluator, run, facts, parameters, step);
+      const event = await evaluateStep(evaluator, run, parameters, step);
       history.push(event);
       if (best === null || event.loss < best.loss) best = { step, loss: event.loss, tensors: copyOf(parameters) };
       return event;
@@ -83,7 +95,7 @@ export async function* trainHere(
         throw divergence(step, loss, gradNorm, options, state.step);
       const rate = learningRate * scheduleFactor(options.scheduler, step, warmup, total);
       const factor = clipFactor(gradNorm, options.maxGradNorm);
-      adamwStep(parameters, gradients, moments, options, { step, learningRate: rate, factor });
+      adamwStep(parameters, gradients, moments, options, { step, learningRate: rate, factor, rateOf });
       const seconds = (performance.now() - begun) / 1000;
       const event: StepEvent = {
         event: "step",
@@ -100,7 +112,7 @@ export async function* trainHere(
       yield event;
       if (run.evalData && (step % evalEvery === 0 || step === total)) yield await evaluate(step);
       const stopped = step < total && (stopRequested?.() ?? false);
-      if (stopped || (options.saveSteps !== null && step % options.saveSteps === 0)) {
+      if (stopped || (options.saveSteps !== null && (step % options.saveSteps === 0 || step === total))) {
         const path = checkpoint(step);
         yield { event: "checkpoint", step, path };
         if (stopped) {
@@ -110,12 +122,30 @@ export async function* trainHere(
       }
     }
 
+    const done = doneEvent(options, history, best, total, (performance.now() - started) / 1000);
     run.save(options.out, best?.tensors ?? parameters);
-    yield doneEvent(options, history, best, total, (performance.now() - started) / 1000);
+    writeJsonAtomic(join(options.out, REPORT_FILE), { options, base: run.fingerprint["base"], history, done });
+    yield done;
   } finally {
     await trainer.close();
     await evaluator.close();
   }
+}
+
+/**
+ * Factors on the learning rate by tensor, as PEFT's LoRA+ (`optimizers/loraplus.py`): B and vectors learn faster, an
+ * embedding's branches at 1e-6.
+ */
+function rateFactors(
+  { loraplusRatio }: TrainOptions,
+  learningRate: number,
+  parameters: ReadonlyMap<string, FloatTensor>,
+): (key: string) => number {
+  if (loraplusRatio === null) return () => 1;
+  return (key) => {
+    if (key.includes("lora_embedding_")) return 1e-6 / learningRate;
+    return key.includes("lora_B") || parameters.get(key)?.shape.length === 1 ? loraplusRatio : 1;
+  };
 }
 
 interface StepGradients {
@@ -153,25 +183,27 @@ async function gradientsOf(
 }
 
 async function evaluateStep(
-  runner: Runner,
+  evaluator: Evaluator,
   run: Prepared,
-  facts: Parameters<typeof prepareBatch>[1],
   parameters: ReadonlyMap<string, FloatTensor>,
   step: number,
 ): Promise<EvalEvent> {
-  const { loss } = await evaluateLoss(runner, run.evalData!.examples, facts, parameters);
-  const language = run.setup.task === "causal-lm" || run.setup.task === "masked-lm";
-  return { event: "eval", step, loss, ...(language ? { perplexity: Math.exp(loss) } : {}) };
+  const {
+    targetTokens: _targets,
+    rows: _rows,
+    ...measured
+  } = await evaluator.evaluate(run.evalData!.examples, parameters);
+  return { event: "eval", step, ...measured };
 }
 
 /** A fresh state, or that of the checkpoint that `--resume` names. */
-function startState(options: TrainOptions, { parameters, fingerprint, method }: Prepared): RunState {
+function startState(options: TrainOptions, { parameters, fingerprint, method }: Prepared, total: number): RunState {
   const newest = listCheckpoints(options.out).at(-1);
   if (options.resume !== false) {
     const path = options.resume === true ? newest?.path : options.resume;
     if (path === undefined)
       throw new LowrankError(`${options.out} holds no checkpoint to resume from. Run without --resume.`);
-    return loadState(path, fingerprint, method.parameters);
+    return loadState(path, { fingerprint, total }, method.parameters);
   }
   if (newest) {
     throw new LowrankError(
@@ -184,6 +216,7 @@ function startState(options: TrainOptions, { parameters, fingerprint, method }: 
     moments: createMoments(parameters),
     best: null,
     fingerprint,
+    total,
     history: [],
   };
 }

@@ -1,0 +1,23 @@
+/** The table of commands. Each is loaded when it is called, so that help and small commands start at once. */
+
+import type { Command } from "./command.ts";
+
+interface Entry {
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+const entry = (summary: string, load: () => Promise<{ readonly default: Command }>): Entry => ({
+  summary,
+  load: async () => (await load()).default,
+});
+
+export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
+  ["train", entry("Fine-tune a model with an adapter, or fully", () => import("./commands/train.ts"))],
+  ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
+  ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
+  ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
+  ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],
+  ["models", entry("List architectures, tasks and methods", () => import("./commands/models.ts"))],
+  ["doctor", entry("Check this machine and this installation", () => import("./commands/doctor.ts"))],
+]);

@@ -1,0 +1,111 @@
+/** `lowrank doctor` */
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
+import { join } from "node:path";
+import { messageOf } from "../../errors.ts";
+import { type Command, defineCommand } from "../command.ts";
+import { table } from "../output.ts";
+import { defaultThreads } from "../threads.ts";
+
+/** Instruction sets that decide how fast products are. */
+const FEATURES = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile"];
+
+const command: Command = defineCommand({
+  summary: "Check this machine and this installation",
+  usage: "[options]",
+  flags: {},
+  run: async ({ output }) => {
+    const session = await trySession();
+    const embedded = await findEmbedded();
+    const report = {
+      node: process.versions.node,
+      platform: `${platform()} ${arch()}`,
+      cpu: cpus()[0]?.model.trim() ?? "unknown",
+      cores: availableParallelism(),
+      threads: defaultThreads(),
+      memoryBytes: totalmem(),
+      features: cpuFeatures(),
+      onnxruntime: runtimeVersion(),
+      session,
+      embedded,
+    };
+    output.result(report, () =>
+      table([
+        ["node", report.node],
+        ["platform", report.platform],
+        ["cpu", `${report.cpu}, ${report.cores} cores, ${report.threads} threads by default`],
+        ["memory", `${(report.memoryBytes / 2 ** 30).toFixed(1)} GiB`],
+        ["features", report.features === null ? "unknown" : report.features.join(", ") || "none that help"],
+        ["onnxruntime", report.onnxruntime ?? "not found: run npm install"],
+        ["session", session.ok ? "runs" : `fails: ${session.error}`],
+        ["embedded", embedded.map(({ name, ok, error }) => (ok ? name : `${name} (${error})`)).join(", ") || "none"],
+      ]),
+    );
+    return session.ok ? 0 : 1;
+  },
+});
+
+export default command;
+
+/** Which of them the CPU has; null where the system does not say. */
+function cpuFeatures(): string[] | null {
+  if (platform() !== "linux") return null;
+  try {
+    const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"));
+    const has = new Set(flags?.[1]?.split(" "));
+    return FEATURES.filter((name) => has.has(name));
+  } catch {
+    return null;
+  }
+}
+
+function runtimeVersion(): string | null {
+  try {
+    const path = createRequire(import.meta.url).resolve("onnxruntime-node/package.json");
+    return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
+  } catch {
+    return null;
+  }
+}
+
+/** Opens a graph of one product and runs it. */
+async function trySession(): Promise<{ readonly ok: boolean; readonly error?: string }> {
+  try {
+    const [{ nodeRuntime }, { input }, { matMul }] = await Promise.all([
+      import("../../runtime/node.ts"),
+      import("../../graph/graph.ts"),
+      import("../../graph/ops/matmul.ts"),
+    ]);
+    const product = matMul(input("a", "f32", [1, 2]), input("b", "f32", [2, 1]));
+    const session = await nodeRuntime.open(new Map([["y", product]]), { threads: 1 });
+    const tensor = (shape: readonly number[]) => ({ dtype: "f32", shape, data: Float32Array.of(2, 3) }) as const;
+    const outputs = await session.run(
+      new Map([
+        ["a", tensor([1, 2])],
+        ["b", tensor([2, 1])],
+      ]),
+    );
+    await session.close();
+    const found = outputs.get("y")?.data[0];
+    return found === 13 ? { ok: true } : { ok: false, error: `2·2 + 3·3 gave ${found}` };
+  } catch (error) {
+    return { ok: false, error: messageOf(error) };
+  }
+}
+
+async function findEmbedded(): Promise<{ readonly name: string; readonly ok: boolean; readonly error?: string }[]> {
+  const [{ embeddedModels, locateModel }, { openCheckpoint }] = await Promise.all([
+    import("../../models/locate.ts"),
+    import("../../files/checkpoint.ts"),
+  ]);
+  return embeddedModels().map((name) => {
+    try {
+      openCheckpoint(join(locateModel(`embedded:${name}`)));
+      return { name: `embedded:${name}`, ok: true };
+    } catch (error) {
+      return { name: `embedded:${name}`, ok: false, error: messageOf(error) };
+    }
+  });
+}

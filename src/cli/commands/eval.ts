@@ -1,0 +1,54 @@
+/** `lowrank eval` */
+
+import { TASKS } from "../../task.ts";
+import { adapterArguments } from "../adapter-argument.ts";
+import { type Command, defineCommand } from "../command.ts";
+import { table } from "../output.ts";
+import { defaultThreads } from "../threads.ts";
+
+const command: Command = defineCommand({
+  summary: "Measure loss and metrics on a file",
+  usage: "--model DIR --data FILE [--adapter [NAME=]PATH[@WEIGHT] …] [options]",
+  flags: {
+    model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+    data: { type: "string", value: "FILE", required: true, help: "Rows, JSONL" },
+    adapter: {
+      type: "repeated",
+      value: "[NAME=]PATH[@WEIGHT]",
+      help: "A PEFT folder; several are applied as a weighted sum",
+    },
+    task: {
+      type: "string",
+      help: "What the rows are for; else the adapter, the model or the rows say",
+      choices: TASKS,
+    },
+    maxLength: { type: "integer", help: "Tokens a row; longer ones are cut on the right" },
+    maskPrompt: { type: "boolean", help: "Count the prompt's tokens, too" },
+    logits: { type: "string", value: "FILE", help: "Write every row's scores to this safetensors file" },
+    threads: { type: "integer", help: "Threads to compute with (one a core)" },
+  },
+  defaults: async () => ({
+    ...(await import("../../evaluate/run.ts")).EVALUATE_DEFAULTS,
+    threads: null,
+    adapters: null,
+  }),
+  run: async ({ flags, output }) => {
+    const [{ evaluateHere }, { nodeRuntime }] = await Promise.all([
+      import("../../evaluate/run.ts"),
+      import("../../runtime/node.ts"),
+    ]);
+    const { adapter, task, ...rest } = flags;
+    const result = await evaluateHere(
+      {
+        threads: defaultThreads(),
+        ...rest,
+        adapters: adapterArguments(adapter),
+        task: (task as (typeof TASKS)[number] | undefined) ?? null,
+      },
+      nodeRuntime,
+    );
+    output.result(result, () => table(Object.entries(result).map(([name, value]) => [name, String(value)])));
+  },
+});
+
+export default command;

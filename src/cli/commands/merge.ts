@@ -1,0 +1,43 @@
+/** `lowrank merge` */
+
+import { adapterArguments } from "../adapter-argument.ts";
+import { type Command, defineCommand } from "../command.ts";
+import { defaultThreads } from "../threads.ts";
+
+const command: Command = defineCommand({
+  summary: "Write a model with adapters merged into it",
+  usage: "--model DIR --adapter [NAME=]PATH[@WEIGHT] … --out DIR [options]",
+  flags: {
+    model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+    adapter: {
+      type: "repeated",
+      value: "[NAME=]PATH[@WEIGHT]",
+      required: true,
+      help: "A PEFT folder; several are merged as a weighted sum",
+    },
+    out: { type: "string", value: "DIR", required: true, help: "Folder for the merged model" },
+    dtype: {
+      type: "string",
+      help: "Type of the written weights (the checkpoint's own)",
+      choices: ["f32", "f16", "bf16"],
+    },
+    threads: { type: "integer", help: "Threads to compute with (one a core)" },
+  },
+  run: async ({ flags: { model, adapter, out, dtype, threads = defaultThreads() }, output }) => {
+    const [{ mergeHere }, { nodeRuntime }] = await Promise.all([
+      import("../../verify/merge.ts"),
+      import("../../runtime/node.ts"),
+    ]);
+    const result = await mergeHere(
+      { model, adapters: adapterArguments(adapter), out, dtype: (dtype as "f32" | undefined) ?? null, threads },
+      nodeRuntime,
+    );
+    output.result(
+      result,
+      () =>
+        `Merged into ${result.out} (${result.dtype}). Largest difference of a logit: ${result.maxAbsDiff.toExponential(2)}.`,
+    );
+  },
+});
+
+export default command;

@@ -1,0 +1,262 @@
+/** `lowrank train` */
+
+import { TASKS } from "../../task.ts";
+import type { EvalEvent, StartEvent, StepEvent, TrainEvent } from "../../train/events.ts";
+import type { TrainInput } from "../../train/options.ts";
+import { SCHEDULERS } from "../../train/schedule.ts";
+import { type Call, type Command, defineCommand } from "../command.ts";
+import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
+import { type Output, table } from "../output.ts";
+import { defaultThreads } from "../threads.ts";
+
+/** Fields of the adapter's configuration: the flag's name, and PEFT's. */
+const ADAPTER_FLAGS = {
+  r: { type: "integer", help: "Rank of LoRA's matrices (8)" },
+  alpha: { type: "number", help: "LoRA's scale: updates count alpha / r (8)" },
+  dropout: { type: "number", help: "Share of a branch's inputs dropped in training (0)" },
+  targetModules: {
+    type: "list",
+    help: "Modules to adapt: names or their ends, all-linear, or one regular expression (by architecture)",
+  },
+  excludeModules: { type: "list", help: "Modules to leave out, named in the same way" },
+  layersToTransform: { type: "numbers", help: "Numbers of the blocks to adapt (all)" },
+  layersPattern: { type: "list", help: "Name of the list of blocks, where it is an unusual one" },
+  rankPattern: { type: "json", help: "Ranks by module pattern: '{\"c_proj\": 4}'" },
+  alphaPattern: { type: "json", help: "Alphas by module pattern" },
+  useRslora: { type: "boolean", help: "Scale by alpha / sqrt(r) (rsLoRA)" },
+  useDora: { type: "boolean", help: "Train magnitudes beside directions (DoRA)" },
+  init: {
+    type: "string",
+    value: "NAME",
+    help: "Initial values of LoRA: true (Kaiming and zero), gaussian, false, … (true)",
+  },
+  bias: { type: "string", help: "Biases to train", choices: ["none", "all", "lora_only"], shown: "none" },
+  modulesToSave: { type: "list", help: "Modules to train whole and save with the adapter" },
+  numVirtualTokens: { type: "integer", help: "Tokens of a prompt or prefix" },
+} as const satisfies FlagTable;
+
+const PEFT_NAMES: Partial<Readonly<Record<keyof typeof ADAPTER_FLAGS, string>>> = {
+  alpha: "lora_alpha",
+  dropout: "lora_dropout",
+  init: "init_lora_weights",
+};
+
+const flags = {
+  model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+  data: { type: "string", value: "FILE", required: true, help: "Training rows, JSONL" },
+  out: { type: "string", value: "DIR", required: true, help: "Folder for the adapter and its checkpoints" },
+  evalData: { type: "string", value: "FILE", help: "Held-out rows; the best weights on them are kept" },
+  task: { type: "string", help: "What is trained; else the adapter, the model or the rows say", choices: TASKS },
+  method: { type: "string", value: "NAME", help: "lora, full, ia3, prompt-tuning, prefix-tuning, … (lora)" },
+  adapterConfig: { type: "string", value: "FILE", help: "An adapter_config.json to take settings from" },
+  initAdapter: { type: "string", value: "DIR", help: "Go on training this adapter" },
+  ...ADAPTER_FLAGS,
+  batchSize: { type: "integer", help: "Rows of one pass" },
+  gradAccum: { type: "integer", help: "Passes that one step adds up" },
+  epochs: { type: "number", help: "Times over the data" },
+  maxSteps: { type: "integer", help: "Steps in all, instead of epochs" },
+  lr: { type: "number", help: "Learning rate (2e-4; 5e-5 with --method full)" },
+  loraplusRatio: { type: "number", help: "LoRA+: how many times faster B learns than A" },
+  scheduler: { type: "string", help: "Course of the learning rate", choices: SCHEDULERS },
+  warmupSteps: { type: "integer", help: "Steps in which the learning rate rises" },
+  warmupRatio: { type: "number", help: "The same as a share of all steps" },
+  weightDecay: { type: "number", help: "AdamW's weight decay" },
+  betas: { type: "numbers", help: "AdamW's averages" },
+  eps: { type: "number", help: "AdamW's epsilon" },
+  maxGradNorm: { type: "number", help: "Gradients are scaled down to this norm; 0 never" },
+  maxLength: { type: "integer", help: "Tokens a row; longer ones are cut on the right" },
+  maskPrompt: { type: "boolean", help: "Train on prompts, too" },
+  seed: { type: "integer", help: "Fixes initial values, order and dropout" },
+  shuffle: { type: "boolean", help: "Take rows in the file's order" },
+  evalSteps: { type: "integer", help: "Steps between evaluations (an epoch)" },
+  saveSteps: { type: "integer", help: "Steps between checkpoints (only when interrupted)" },
+  saveLimit: { type: "integer", help: "Checkpoints kept" },
+  resume: { type: "optional", value: "DIR", help: "Go on from the newest checkpoint of --out, or from this one" },
+  threads: { type: "integer", help: "Threads to compute with (one a core)" },
+  precision: { type: "string", help: "Arithmetic of the base", choices: ["fp32"], shown: "fp32" },
+  device: { type: "string", help: "Where to compute", choices: ["cpu"], shown: "cpu" },
+} as const satisfies FlagTable;
+
+const command: Command = defineCommand({
+  summary: "Fine-tune a model with an adapter, or fully",
+  usage: "--model DIR --data FILE --out DIR [options]",
+  flags,
+  events: true,
+  defaults: async () => {
+    const { trainOptions } = await import("../../train/options.ts");
+    return { ...trainOptions({ model: "", data: "", out: "" }), maxSteps: null };
+  },
+  notes:
+    "Target modules with any of \\ * + ? ( ) [ ] { } | ^ $ in them are one regular expression for whole names.\n" +
+    "Ctrl-C saves a checkpoint and ends; the same command with --resume goes on.",
+  run: trainCommand,
+});
+
+export default command;
+
+async function trainCommand({ flags: given, output }: Call<typeof flags>): Promise<number> {
+  const { train } = await import("../../train/start.ts");
+  const run = train(trainInput(given));
+  const interrupt = onInterrupt(output, run.stop);
+  const show = output.json ? (event: TrainEvent) => showOnError(event, output) : progressOf(output);
+  let code = 0;
+  try {
+    for await (const event of run) {
+      output.event(event);
+      show(event);
+      if (event.event === "interrupted") {
+        output.note(`Stopped after step ${event.step}, saved in ${event.path}. Go on with:\n  ${resumeCommand()}`);
+        code = 130;
+      }
+    }
+  } finally {
+    interrupt.remove();
+  }
+  return code;
+}
+
+function trainInput(given: FlagsOf<typeof flags>): TrainInput {
+  const {
+    precision: _precision,
+    device: _device,
+    config: _config,
+    json: _json,
+    debug: _debug,
+    ...options
+  } = given as FlagsOf<typeof flags> & Record<string, unknown>;
+  const own = Object.fromEntries(Object.entries(options).filter(([name]) => !Object.hasOwn(ADAPTER_FLAGS, name)));
+  const fields = Object.entries(options).filter(([name]) => Object.hasOwn(ADAPTER_FLAGS, name));
+  return {
+    threads: defaultThreads(),
+    ...own,
+    adapterFields: Object.fromEntries(fields.map(([name, value]) => [peftName(name), fieldValue(name, value)])),
+  } as unknown as TrainInput;
+}
+
+function peftName(flag: string): string {
+  return PEFT_NAMES[flag as keyof typeof ADAPTER_FLAGS] ?? kebab(flag).replaceAll("-", "_");
+}
+
+function fieldValue(name: string, value: unknown): unknown {
+  if (name === "init") return value === "true" ? true : value === "false" ? false : value;
+  if (name === "targetModules" || name === "excludeModules") return moduleRule(value as readonly string[]);
+  return value;
+}
+
+/** A list of names, "all-linear", or a regular expression, which no list can be told from but by its signs. */
+function moduleRule(names: readonly string[]): string | readonly string[] {
+  const text = names.join(",");
+  return text === "all-linear" || /[\\*+?()[\]{}|^$]/.test(text) ? text : names;
+}
+
+/** The first Ctrl-C asks the run to stop, the second ends the process. */
+function onInterrupt(output: Output, stop: () => void): { remove(): void } {
+  let asked = false;
+  const handle = (): void => {
+    if (asked) process.exit(130);
+    asked = true;
+    output.note("Finishing this step, then saving a checkpoint. Again to quit at once.");
+    stop();
+  };
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) process.on(signal, handle);
+  return {
+    remove: () => {
+      for (const signal of signals) process.off(signal, handle);
+    },
+  };
+}
+
+/** This command again, with --resume. */
+function resumeCommand(): string {
+  const args = process.argv.slice(2).filter((arg, i, all) => {
+    const value = all[i - 1] === "--resume" && !arg.startsWith("-");
+    return !value && arg !== "--resume" && !arg.startsWith("--resume=");
+  });
+  const quoted = [...args, "--resume"].map((arg) =>
+    /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`,
+  );
+  return `lowrank ${quoted.join(" ")}`;
+}
+
+function showOnError(event: TrainEvent, output: Output): void {
+  if (event.event === "warning") output.note(`Warning: ${event.message}`);
+}
+
+/** Prints a run for people: a table at the start, one line that moves, a table at the end. */
+function progressOf(output: Output): (event: TrainEvent) => void {
+  let steps = 0;
+  let smoothed = Number.NaN;
+  let pace = Number.NaN; // seconds a step
+  let first: EvalEvent | null = null;
+  let last: EvalEvent | null = null;
+  const step = ({ step: at, loss, tokensPerSecond, seconds }: StepEvent): string => {
+    smoothed = Number.isNaN(smoothed) ? loss : 0.9 * smoothed + 0.1 * loss;
+    pace = Number.isNaN(pace) ? seconds : 0.8 * pace + 0.2 * seconds;
+    const left = duration((steps - at) * pace);
+    return `step ${at}/${steps}  loss ${loss.toFixed(4)}  smoothed ${smoothed.toFixed(4)}  ${Math.round(tokensPerSecond)} tokens/s  ${left} left`;
+  };
+  return (event) => {
+    switch (event.event) {
+      case "start":
+        steps = event.steps;
+        output.line(startTable(event));
+        break;
+      case "step":
+        output.progress(step(event));
+        break;
+      case "eval": {
+        first ??= event;
+        last = event;
+        const { event: _event, step: at, ...numbers } = event;
+        const parts = Object.entries(numbers).map(([name, value]) => `${name} ${Number(value).toFixed(4)}`);
+        output.line(`step ${at}: held-out ${parts.join(", ")}`);
+        break;
+      }
+      case "checkpoint":
+        output.line(`step ${event.step}: saved ${event.path}`);
+        break;
+      case "warning":
+        output.note(`Warning: ${event.message}`);
+        break;
+      case "done":
+        output.line(
+          table([
+            ["steps", `${event.steps} in ${duration(event.seconds)}, ${Math.round(event.tokensPerSecond)} tokens/s`],
+            ["loss", `${event.loss.toFixed(4)} at the last step, ${smoothed.toFixed(4)} smoothed`],
+            ...(first && last
+              ? [["held-out", `${first.loss.toFixed(4)} → ${last.loss.toFixed(4)}, best at step ${event.bestStep}`]]
+              : []),
+            ["memory", `${(event.peakMemoryBytes / 2 ** 20).toFixed(0)} MiB at most`],
+            ["written", event.out],
+          ]),
+        );
+        break;
+    }
+  };
+}
+
+function startTable(event: StartEvent): string {
+  const share = (100 * event.trainableParameters) / event.totalParameters;
+  const targets = [...new Set(event.targets.map((name) => name.slice(name.lastIndexOf(".") + 1)))].join(", ");
+  return table([
+    ["task", event.task],
+    [
+      "rows",
+      `${event.rows}, ${event.targetTokens} targets${event.truncatedRows > 0 ? `, ${event.truncatedRows} cut at --max-length` : ""}`,
+    ],
+    ["trainable", `${event.trainableParameters} of ${event.totalParameters} parameters (${share.toPrecision(3)} %)`],
+    ["modules", `${event.targets.length} (${targets})`],
+    [
+      "steps",
+      `${event.steps}${event.resumedFrom === undefined ? "" : `, going on after ${event.resumedFrom}`}, ${event.threads} threads`,
+    ],
+  ]);
+}
+
+function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

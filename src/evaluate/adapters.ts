@@ -1,0 +1,87 @@
+/** Adapters of files, opened on a base and ready to be mounted together. */
+
+import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
+import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
+import { UsageError } from "../errors.ts";
+import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
+import type { MountedAdapter } from "../program/program.ts";
+import { type Base, resolveTask, type Setup, settle } from "../program/setup.ts";
+import type { Task } from "../task.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** An adapter as users name it. */
+export interface AdapterChoice {
+  /** Keeps its tensors apart from other adapters'. */
+  readonly name: string;
+  /** A PEFT folder. */
+  readonly path: string;
+  /** Factor on its whole effect. */
+  readonly weight: number;
+}
+
+export interface OpenedAdapters {
+  readonly folders: readonly PeftFolder[];
+  /** Tensors of the checkpoint that an adapter brings itself, so that the checkpoint may lack them. */
+  supplies(name: string): boolean;
+  load(setup: Setup): LoadedAdapters;
+}
+
+export interface LoadedAdapters {
+  readonly adapters: readonly Adapter[];
+  readonly mounted: readonly MountedAdapter[];
+  /** Every adapter's tensors by the names of the programs' inputs. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+/** Opens the folders; nothing is bound to a model yet. */
+export function openAdapters(choices: readonly AdapterChoice[]): OpenedAdapters {
+  const folders = choices.map(({ path }) => openPeftFolder(path));
+  const names = new Set(
+    folders.flatMap(({ tensors }) => [...tensors.keys()].map((key) => key.replace(/^base_model\.model\./, ""))),
+  );
+  return {
+    folders,
+    supplies: (name) => names.has(name),
+    load: ({ model, trace }) => {
+      const adapters = folders.map((folder) => loadAdapter(folder, model, trace));
+      const prefixes = choices.map(({ name }) => `${name}/`);
+      return {
+        adapters,
+        mounted: adapters.map(({ method }, i) => ({ method, prefix: prefixes[i]!, weight: choices[i]!.weight })),
+        tensors: new Map(
+          adapters.flatMap((adapter, i) =>
+            [...adapter.tensors].map(([key, tensor]) => [prefixes[i]! + key, tensor] as const),
+          ),
+        ),
+      };
+    },
+  };
+}
+
+/** The base with the task that options, adapters or checkpoint name, and its adapters. `fallback` is what rows say. */
+export function settleWithAdapters(
+  base: Base,
+  opened: OpenedAdapters,
+  task: Task | null,
+  fallback: Task = "causal-lm",
+): { setup: Setup; loaded: LoadedAdapters } {
+  const resolved = adapterTask(base, opened, task) ?? fallback;
+  const setup = settle(base, resolved, opened.supplies);
+  return { setup, loaded: opened.load(setup) };
+}
+
+/** The task before any row is read. */
+export function adapterTask(base: Base, { folders }: OpenedAdapters, task: Task | null): Task | undefined {
+  return resolveTask(base, task, folders[0]?.config ?? null);
+}
+
+/** The tokens that the mounted adapters put before each row. Throws UsageError when two of them do. */
+export function virtualTokens(adapters: readonly MountedAdapter[]): VirtualTokens {
+  const virtuals = adapters.flatMap(({ method: { virtual } }) =>
+    virtual && virtual.prompt + virtual.prefix > 0 ? [virtual] : [],
+  );
+  if (virtuals.length > 1) {
+    throw new UsageError("Only one adapter of a command may be a prompt or a prefix: two have no weighted sum.");
+  }
+  return virtuals[0] ?? NO_VIRTUAL;
+}

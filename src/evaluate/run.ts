@@ -1,0 +1,61 @@
+/** The library's `evaluate()`: a model with adapters on a file. */
+
+import type { Dataset } from "../data/dataset.ts";
+import { openBase, readData } from "../program/setup.ts";
+import type { Runtime } from "../runtime/session.ts";
+import type { Task } from "../task.ts";
+import { type AdapterChoice, adapterTask, openAdapters, settleWithAdapters } from "./adapters.ts";
+import { createEvaluator, type Evaluation } from "./evaluate.ts";
+import { spillScores } from "./spill.ts";
+
+export interface EvaluateInput {
+  /** Hugging Face folder of the base, or embedded:NAME. */
+  readonly model: string;
+  readonly data: string;
+  /** Applied together, as a weighted sum. */
+  readonly adapters?: readonly AdapterChoice[];
+  readonly task?: Task | null;
+  /** Tokens a row; longer ones are cut on the right. */
+  readonly maxLength?: number;
+  /** Whether the prompt of prompt/completion rows is no target. */
+  readonly maskPrompt?: boolean;
+  readonly threads?: number;
+  /** A safetensors file to write every row's scores to. */
+  readonly logits?: string | null;
+}
+
+/** What may be left out. */
+export const EVALUATE_DEFAULTS = {
+  adapters: [],
+  task: null,
+  maxLength: 1024,
+  maskPrompt: true,
+  threads: 2,
+  logits: null,
+} as const;
+
+/** Loss over the whole file and the task's metrics. Throws LowrankError for data, models or adapters that do not fit. */
+export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Promise<Evaluation> {
+  const { model, data, adapters, task, maxLength, maskPrompt, threads, logits } = { ...EVALUATE_DEFAULTS, ...input };
+  const base = openBase(model);
+  const opened = openAdapters(adapters);
+  const dataset: Dataset = readData(base, data, { task: adapterTask(base, opened, task), maxLength, maskPrompt });
+  const { setup, loaded } = settleWithAdapters(base, opened, task, dataset.task);
+  const evaluator = createEvaluator({ runtime, session: { threads }, setup, adapters: loaded.mounted });
+  try {
+    if (logits === null) return await evaluator.evaluate(dataset.examples, loaded.tensors);
+    const spill = spillScores(logits);
+    try {
+      const perToken = setup.head.rows === "targets";
+      const result = await evaluator.scored(dataset.examples, loaded.tensors, (index, { scores, count, classes }) =>
+        spill.add(`row.${index}`, perToken ? [count, classes] : [classes], scores),
+      );
+      spill.finish();
+      return result;
+    } finally {
+      spill.discard();
+    }
+  } finally {
+    await evaluator.close();
+  }
+}

@@ -1,0 +1,65 @@
+/** The head's scores of every row: what metrics, `eval --logits` and `verify` rest on. */
+
+import type { Example } from "../data/example.ts";
+import type { Batch, BatchFacts } from "../program/batch.ts";
+import { chooseStreams, headBucket, headRows, place } from "../program/layout.ts";
+import type { Runner } from "../program/runner.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** The scores of one row. */
+export interface RowScores {
+  /** [count, classes] */
+  readonly scores: Float32Array;
+  /** Places of the row that were scored: its tokens, or 1 for a score of the whole row. */
+  readonly count: number;
+  readonly classes: number;
+}
+
+/** Runs `runner`, whose programs give `logits`, on the examples; `virtual` scores prompt tokens too, before the row's. */
+export async function scoreRows(
+  runner: Runner,
+  examples: readonly Example[],
+  facts: BatchFacts,
+  tensors: ReadonlyMap<string, Tensor>,
+  { virtual = false }: { readonly virtual?: boolean } = {},
+): Promise<RowScores[]> {
+  const { batch, counts } = scoreBatch(examples, facts, virtual ? facts.virtual.prompt : 0);
+  const { data, shape } = (await runner.run(batch, tensors)).get("logits")!;
+  const classes = shape[1]!;
+  let at = 0;
+  return counts.map((count) => {
+    const from = at;
+    at += count * classes;
+    return { scores: (data as Float32Array).slice(from, at), count, classes };
+  });
+}
+
+/** A batch whose head reads every place that it can, `before` places ahead of each row's tokens included. */
+function scoreBatch(
+  examples: readonly Example[],
+  { rows: kind, virtual, cost }: BatchFacts,
+  before: number,
+): { batch: Batch; counts: number[] } {
+  const streams = chooseStreams(
+    examples.map(({ ids }) => ids.length + virtual.prompt),
+    cost,
+  );
+  const { layout, places } = place(examples, streams, virtual);
+  const everywhere = examples.map(({ ids }) => Array.from({ length: before + ids.length }, (_, i) => i - before));
+  const rows = headRows(kind, places, everywhere);
+  const M = headBucket(rows.length);
+  const data = new Int32Array(M);
+  data.set(rows);
+  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  return {
+    batch: {
+      shape: { ...streams, M },
+      layout,
+      places,
+      targets: new Map<string, Tensor>([["rows", { dtype: "i32", shape: [M], data }]]),
+      tokens,
+      targetCount: rows.length,
+    },
+    counts: everywhere.map((each) => (kind === "targets" ? each.length : 1)),
+  };
+}

@@ -1,0 +1,18 @@
+/** The training thread: runs the loop and posts its events. */
+
+import { parentPort, workerData } from "node:worker_threads";
+import { nodeRuntime } from "../runtime/node.ts";
+import { toWire } from "../wire-error.ts";
+import type { FromWorker, WorkerInput } from "./start.ts";
+import { trainHere } from "./train.ts";
+
+const { input, stop } = workerData as WorkerInput;
+const post = (message: FromWorker): void => parentPort!.postMessage(message);
+
+try {
+  const stopRequested = (): boolean => Atomics.load(stop, 0) !== 0;
+  for await (const event of trainHere(input, { runtime: nodeRuntime, stopRequested })) post({ kind: "event", event });
+  post({ kind: "end" });
+} catch (error) {
+  post({ kind: "error", error: toWire(error) });
+}

@@ -1,0 +1,150 @@
+/** The library's `merge()`: writes the merged model, opens what was written, and measures what merging changed. */
+
+import { existsSync, realpathSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { type FloatType, mergedTensors, type WeightedAdapter } from "../adapters/merge.ts";
+import type { Example } from "../data/example.ts";
+import { UsageError } from "../errors.ts";
+import { type AdapterChoice, openAdapters, settleWithAdapters } from "../evaluate/adapters.ts";
+import { scoreRows } from "../evaluate/scores.ts";
+import { checkpointTask, openModel, traceChecked } from "../models/open.ts";
+import { logitsProgram, type MountedAdapter } from "../program/program.ts";
+import { createRunner } from "../program/runner.ts";
+import { batchFacts, openBase, type Setup } from "../program/setup.ts";
+import type { Runtime } from "../runtime/session.ts";
+import type { Task } from "../task.ts";
+import { randomStream } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { saveFullModel } from "../train/save-full.ts";
+
+export interface MergeInput {
+  /** Hugging Face folder of the base, or embedded:NAME. */
+  readonly model: string;
+  /** Merged together, as a weighted sum. */
+  readonly adapters: readonly AdapterChoice[];
+  /** Folder for the merged model. */
+  readonly out: string;
+  /** Type of the written weights; null: the checkpoint's own. */
+  readonly dtype?: FloatType | null;
+  readonly threads?: number;
+}
+
+export interface MergeResult {
+  readonly out: string;
+  readonly dtype: FloatType;
+  /** Largest difference between logits of the merged model, as written, and of base and adapters, on probe rows. */
+  readonly maxAbsDiff: number;
+}
+
+const TYPE_NAMES = { f32: "float32", f16: "float16", bf16: "bfloat16" } as const;
+const PROBE_ROWS = 4;
+const PROBE_TOKENS = 24;
+
+/** Merges and measures. Throws UsageError for adapters that cannot be merged, LowrankError for files. */
+export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<MergeResult> {
+  const { model: name, adapters: choices, out, dtype: asked = null, threads = 2 } = input;
+  if (choices.length === 0) throw new UsageError("Nothing to merge: name at least one --adapter.");
+  const base = openBase(name);
+  refuseOwnFolder(base.model.folder, out);
+  const opened = openAdapters(choices);
+  const { setup, loaded } = settleWithAdapters(base, opened, null);
+  const weighted = loaded.adapters.map((adapter, i) => ({ ...choices[i]!, adapter }));
+  const dtype = writeMerged(setup, weighted, out, asked);
+  const merged = openModel(out);
+  const mergedSetup: Setup = { ...setup, model: merged, trace: traceChecked(merged, setup.task) };
+  const probes = probeRows(setup);
+  const scores = (
+    at: Setup,
+    mounted: readonly MountedAdapter[],
+    tensors: ReadonlyMap<string, Tensor>,
+  ): Promise<Float32Array[]> => scoreAll({ setup: at, mounted, tensors, runtime, threads }, probes);
+  const [before, after] = [
+    await scores(setup, loaded.mounted, loaded.tensors),
+    await scores(mergedSetup, [], new Map()),
+  ];
+  let maxAbsDiff = 0;
+  before.forEach((row, i) => {
+    row.forEach((value, j) => {
+      const difference = Math.abs(value - after[i]![j]!);
+      if (!(difference <= maxAbsDiff)) maxAbsDiff = difference; // NaN too
+    });
+  });
+  return { out, dtype, maxAbsDiff };
+}
+
+/** Writes the folder; returns the type that its weights have. */
+export function writeMerged(
+  { model, trace, task }: Setup,
+  adapters: readonly WeightedAdapter[],
+  out: string,
+  asked: FloatType | null,
+): FloatType {
+  const { tensors, dtype, untied } = mergedTensors(model, trace, adapters, asked);
+  saveFullModel(out, model, tensors, {
+    dtype: TYPE_NAMES[dtype],
+    ...(untied.length > 0 ? { tie_word_embeddings: false } : {}),
+    ...(checkpointTask(model.rawConfig) === task
+      ? {}
+      : { architectures: architecturesFor(model.rawConfig["architectures"], task) }),
+  });
+  // Shards of a model that was there before would stand beside the new file.
+  rmSync(join(out, "model.safetensors.index.json"), { force: true });
+  return dtype;
+}
+
+/** transformers' class for a task, from the class that the checkpoint names: "LlamaForCausalLM" → "Llama…". */
+function architecturesFor(names: unknown, task: Task): unknown {
+  const suffix: Readonly<Record<Task, string>> = {
+    "causal-lm": "ForCausalLM",
+    "masked-lm": "ForMaskedLM",
+    "sequence-classification": "ForSequenceClassification",
+    regression: "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+  };
+  const [name] = Array.isArray(names) ? names : [];
+  if (typeof name !== "string") return names;
+  return [
+    name === "GPT2LMHeadModel" && task === "causal-lm"
+      ? name
+      : name.replace(/(For[A-Z]\w*|LMHeadModel|Model)$/, "") + suffix[task],
+  ];
+}
+
+function refuseOwnFolder(folder: string, out: string): void {
+  if (existsSync(out) && realpathSync(out) === realpathSync(folder)) {
+    throw new UsageError(`--out ${out} is the model itself. Choose another folder.`);
+  }
+}
+
+/** Rows of random tokens, the same every time. */
+function probeRows({ model }: Setup): Example[] {
+  const { vocabularySize, maxPositions } = model.config;
+  const length = Math.min(PROBE_TOKENS, maxPositions ?? PROBE_TOKENS);
+  return Array.from({ length: PROBE_ROWS }, (_, row) => {
+    const random = randomStream(row, 0x9906e);
+    return { ids: Int32Array.from({ length }, () => random.integer(vocabularySize)), line: row + 1 };
+  });
+}
+
+interface Scoring {
+  readonly setup: Setup;
+  readonly mounted: readonly MountedAdapter[];
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly runtime: Runtime;
+  readonly threads: number;
+}
+
+async function scoreAll(
+  { setup, mounted, tensors, runtime, threads }: Scoring,
+  rows: readonly Example[],
+): Promise<Float32Array[]> {
+  const { model, task } = setup;
+  const build = (shape: Parameters<typeof logitsProgram>[0]["shape"]): ReturnType<typeof logitsProgram> =>
+    logitsProgram({ model, task, adapters: mounted, shape });
+  const runner = createRunner({ runtime, session: { threads }, build });
+  try {
+    return (await scoreRows(runner, rows, batchFacts(setup), tensors)).map(({ scores }) => scores);
+  } finally {
+    await runner.close();
+  }
+}
