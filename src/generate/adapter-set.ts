@@ -1,0 +1,134 @@
+/**
+ * Adapters with weights, as a decoding session takes them. Adapters are mounted in numbered slots and weights are
+ * multiplied into the tensors that are fed, so that a session serves every set of the same structure: switching
+ * adapters or weights opens none.
+ */
+
+import type { Adapter } from "../adapters/adapter.ts";
+import { UsageError } from "../errors.ts";
+import type { Model } from "../models/open.ts";
+import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
+import type { MountedAdapter } from "../program/program.ts";
+import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
+import { readStored } from "./held.ts";
+
+/** An adapter and the factor on its whole effect. */
+export type WeightedAdapter = readonly [adapter: Adapter, weight: number];
+
+export interface AdapterSet {
+  /** Names the structure: sets of one key run in the same sessions. */
+  readonly key: string;
+  readonly mounted: readonly MountedAdapter[];
+  /** Every adapter's tensors by input name. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly virtual: VirtualTokens;
+}
+
+/** Fields of a configuration that do not change what its tensors compute. */
+const PROVENANCE = new Set([
+  "base_model_name_or_path",
+  "revision",
+  "task_type",
+  "inference_mode",
+  "lora_dropout",
+  "init_lora_weights",
+  "init_ia3_weights",
+  "init_weights",
+]);
+
+/** Makes the sets of one model, and keeps what they have in common: structures, and tensors with a weight in them. */
+export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]) => AdapterSet {
+  const structures = new WeakMap<Adapter, string>();
+  const scaled = new WeakMap<Adapter, { readonly weight: number; readonly tensors: ReadonlyMap<string, FloatTensor> }>();
+
+  const structureOf = (adapter: Adapter): string => {
+    const held = structures.get(adapter);
+    if (held !== undefined) return held;
+    const config = Object.entries(adapter.config).filter(([name]) => !PROVENANCE.has(name));
+    const shapes = [...adapter.method.parameters.values()].map(({ key, shape }) => `${key}[${shape}]`);
+    const structure = JSON.stringify([config.toSorted(([a], [b]) => (a < b ? -1 : 1)), shapes]);
+    structures.set(adapter, structure);
+    return structure;
+  };
+
+  /** The adapter's tensors at this weight; the last weight's are kept. */
+  const tensorsAt = (adapter: Adapter, weight: number): ReadonlyMap<string, FloatTensor> => {
+    if (weight === 1) return adapter.tensors;
+    const held = scaled.get(adapter);
+    if (held?.weight === weight) return held.tensors;
+    const tensors = new Map(
+      [...adapter.tensors].map(([key, tensor]) => [key, weighted(key, tensor, weight)] as const),
+    );
+    scaled.set(adapter, { weight, tensors });
+    return tensors;
+  };
+
+  return (adapters) => {
+    const used = adapters.filter(([, weight]) => weight !== 0); // an adapter of weight 0 is none
+    for (const [, weight] of used) {
+      if (!Number.isFinite(weight)) throw new UsageError(`An adapter's weight is ${weight}; needed a finite number.`);
+    }
+    const keys: string[] = [];
+    const tensors = new Map<string, Tensor>();
+    const mounted = used.map(([adapter, weight], slot): MountedAdapter => {
+      const fed = takesWeightInTensors(adapter);
+      const prefix = `adapter${slot}/`;
+      for (const [key, tensor] of fed ? tensorsAt(adapter, weight) : adapter.tensors) tensors.set(prefix + key, tensor);
+      keys.push(fed ? structureOf(adapter) : `${structureOf(adapter)} at ${weight}`);
+      return { method: adapter.method, prefix, weight: fed ? 1 : weight };
+    });
+    for (const [key, tensor] of blendedWholes(model, used)) {
+      used.forEach(([adapter], slot) => {
+        if (adapter.tensors.has(key)) tensors.set(`adapter${slot}/${key}`, tensor);
+      });
+    }
+    return { key: keys.join("\n"), mounted, tensors, virtual: virtualOf(used) };
+  };
+}
+
+/** Whether the adapter's whole effect can be weighed in its tensors: linear in B, affine in IA3's factors and whole tensors. */
+function takesWeightInTensors({ config, method }: Adapter): boolean {
+  if (config.peft_type === "LORA") return !config.use_dora && config.trainable_token_indices === null;
+  return config.peft_type !== "PROMPT_TUNING" && config.peft_type !== "PREFIX_TUNING" && method.mergeable;
+}
+
+function weighted(key: string, tensor: FloatTensor, weight: number): FloatTensor {
+  if (/\.lora_(embedding_)?B(\.weight)?$/.test(key)) return map(tensor, (value) => weight * value);
+  if (key.endsWith(".ia3_l")) return map(tensor, (value) => 1 + weight * (value - 1));
+  return tensor;
+}
+
+/** Tensors taken whole in place of the checkpoint's, by key, as the weighted sum of what each adapter changes. */
+function blendedWholes(model: Model, adapters: readonly WeightedAdapter[]): Map<string, FloatTensor> {
+  const owners = new Map<string, WeightedAdapter[]>();
+  for (const each of adapters) {
+    for (const { key, checkpoint } of each[0].method.parameters.values()) {
+      if (checkpoint !== undefined) owners.set(key, [...(owners.get(key) ?? []), each]);
+    }
+  }
+  const blended = new Map<string, FloatTensor>();
+  for (const [key, all] of owners) {
+    if (all.length === 1 && all[0]![1] === 1) continue; // the adapter's own
+    const { checkpoint, shape } = all[0]![0].method.parameters.get(key)!;
+    const base = readStored(model, checkpoint!, shape);
+    const sum = base.slice();
+    for (const [{ tensors }, weight] of all) {
+      const { data } = tensors.get(key)!;
+      for (let i = 0; i < sum.length; i++) sum[i]! += weight * (data[i]! - base[i]!);
+    }
+    blended.set(key, { dtype: "f32", shape, data: sum });
+  }
+  return blended;
+}
+
+function virtualOf(adapters: readonly WeightedAdapter[]): VirtualTokens {
+  const all = adapters.flatMap(([{ method }]) =>
+    method.virtual && method.virtual.prompt + method.virtual.prefix > 0 ? [method.virtual] : [],
+  );
+  if (all.length > 1) throw new UsageError("Only one adapter may be a prompt or a prefix: two have no weighted sum.");
+  return all[0] ?? NO_VIRTUAL;
+}
+
+function map(tensor: FloatTensor, of: (value: number) => number): FloatTensor {
+  return { ...tensor, data: tensor.data.map(of) };
+}

@@ -1,0 +1,69 @@
+/** A base in memory that generates: load once, then generate with any adapters. */
+
+import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
+import { openPeftFolder } from "../adapters/peft-folder.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Model } from "../models/open.ts";
+import { openBase, settle } from "../program/setup.ts";
+import type { Runtime } from "../runtime/session.ts";
+import { adapterSets, type WeightedAdapter } from "./adapter-set.ts";
+import { endTokens } from "./end-tokens.ts";
+import { createEngine } from "./engine.ts";
+import { type Completion, type GenerateOptions, generateTokens, type Piece, withVirtual } from "./generate.ts";
+
+export interface LoadOptions {
+  /** Threads to compute with. Default 0: one a core. */
+  readonly threads?: number;
+  /**
+   * Bytes that copies of the weights may take: generation is faster from copies. A model that needs more runs from its
+   * mapped file. Default 4 GiB.
+   */
+  readonly holdBytes?: number;
+}
+
+export interface LoadedBase {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer | null;
+  /** An adapter of a PEFT folder, checked against the base. It may be used in any generation, with any weight. */
+  adapter(path: string): Promise<Adapter>;
+  /** Pieces of a completion as they come; the generator returns the whole. Many may run at once and take turns. */
+  generate(options: GenerateOptions): AsyncGenerator<Piece, Completion>;
+  /** A whole completion. */
+  complete(options: GenerateOptions): Promise<Completion>;
+  /** Scores after every token: [tokens, vocabulary], row after row. */
+  logits(tokenIds: ArrayLike<number>, adapters?: readonly WeightedAdapter[]): Promise<Float32Array>;
+  /** Frees the memory; the base is of no use afterwards. */
+  close(): Promise<void>;
+}
+
+/** Opens a model by folder, or `embedded:NAME`. Throws ModelError for one that does not generate text. */
+export async function loadBase(name: string, options: LoadOptions, runtime: Runtime): Promise<LoadedBase> {
+  const { threads = 0, holdBytes = 4 * 2 ** 30 } = options;
+  const base = openBase(name);
+  const { model, trace } = settle(base, "causal-lm");
+  const engine = createEngine({ model, trace, runtime, session: { threads }, holdBytes });
+  const ends = endTokens(base);
+  const setOf = adapterSets(model);
+  const generate = (request: GenerateOptions): AsyncGenerator<Piece, Completion> =>
+    generateTokens({ base, engine, ends, set: setOf(request.adapters ?? []) }, request);
+  return {
+    model,
+    tokenizer: base.tokenizer,
+    adapter: async (path) => loadAdapter(openPeftFolder(path), model, trace),
+    generate,
+    complete: async (request) => {
+      const pieces = generate(request);
+      for (;;) {
+        const { done, value } = await pieces.next();
+        if (done) return value;
+      }
+    },
+    logits: async (tokenIds, adapters = []) => {
+      const set = setOf(adapters);
+      const { prompt } = set.virtual;
+      const tokens = withVirtual(Int32Array.from(tokenIds), prompt);
+      return (await engine.logits(tokens, set)).subarray(prompt * model.config.vocabularySize);
+    },
+    close: () => engine.close(),
+  };
+}
