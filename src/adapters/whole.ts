@@ -3,6 +3,7 @@
  * fine-tuning.
  */
 
+import { add, scale, sub } from "../graph/ops/arithmetic.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import type { LinearSpec } from "../models/weights.ts";
 import type { BoundMethod, MergeStep, Parameter } from "./method.ts";
@@ -33,12 +34,16 @@ export function wholeTensors(whole: WholeTensors): BoundMethod {
       const parameter = merging.get(step.name);
       return parameter ? blend(step, step.values(parameter.key).data) : null;
     },
-    decorate: (base, value) => ({
+    decorate: (base, value, { weight, frozen = base }) => ({
       ...base,
       linear: (module, x, spec) => base.linear(module, x, untied.includes(module) ? ownMatrix(spec) : spec),
       embedding: (module, ids, spec) => {
         const table = tables.get(module);
-        return table ? gatherRows(value(table.key), ids) : base.embedding(module, ids, spec);
+        if (!table) return base.embedding(module, ids, spec);
+        const rows = gatherRows(value(table.key), ids);
+        if (weight === 1 && frozen === base) return rows;
+        const moved = sub(rows, frozen.embedding(module, ids, spec));
+        return add(base.embedding(module, ids, spec), scale(moved, weight));
       },
     }),
   };

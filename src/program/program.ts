@@ -1,5 +1,6 @@
 /** Model, adapters and a shape → the graphs that training and evaluation run. */
 
+import { blendReplaced } from "../adapters/blend.ts";
 import type { BoundMethod } from "../adapters/method.ts";
 import { gradient } from "../autodiff/gradient.ts";
 import { ModelError } from "../errors.ts";
@@ -27,6 +28,8 @@ export interface ProgramOptions {
   readonly task: Task;
   readonly adapters: readonly MountedAdapter[];
   readonly shape: ProgramShape;
+  /** Keep only each block's input for the backward pass, and compute the block again there. */
+  readonly recompute?: boolean;
 }
 
 export interface Program {
@@ -70,10 +73,13 @@ interface Built {
   parameter(adapter: MountedAdapter, key: string): Value;
 }
 
-function buildHead({ model, task, adapters, shape: { B, T, M } }: ProgramOptions, dropout: boolean): Built {
+function buildHead(
+  { model, task, adapters, shape: { B, T, M }, recompute = false }: ProgramOptions,
+  dropout: boolean,
+): Built {
   const head = model.architecture.heads[task];
   if (!head) throw new ModelError(`internal: no ${task} head`);
-  const stream = createStream(B, T);
+  const stream = createStream(B, T, { recompute });
   const parameter = parameterInputs();
   const weights = mount(model, stream, adapters, parameter, dropout);
   const hidden = model.architecture.hidden(weights, model.config, stream); // [N, C]
@@ -93,7 +99,10 @@ export function mount(
   dropout: boolean,
   checkpoint: (replaced: ReadonlyMap<string, Value>) => Weights = (replaced) => model.weights(stream, replaced),
 ): Weights {
-  const replaced = new Map(adapters.flatMap((each) => [...each.method.replaced((key) => parameter(each, key))]));
+  const replaced = blendReplaced(
+    adapters.map((each) => ({ ...each, value: (key) => parameter(each, key) })),
+    model.source,
+  );
   const frozen = checkpoint(replaced);
   return adapters.reduce<Weights>(
     (base, each) => each.method.decorate(base, (key) => parameter(each, key), { weight: each.weight, dropout, frozen }),
@@ -108,7 +117,7 @@ export function parameterInputs(): Built["parameter"] {
     const name = prefix + key;
     const held = inputs.get(name);
     if (held) return held;
-    const value = input(name, "f32", method.parameters.get(key)!.shape);
+    const value = input(name, "f32", method.parameters.get(key)!.shape, true);
     inputs.set(name, value);
     return value;
   };

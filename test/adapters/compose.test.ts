@@ -4,10 +4,22 @@ import { expect, test } from "vitest";
 import { type Adapter, bindContext, createAdapter, initialTensors } from "../../src/adapters/adapter.ts";
 import { bindMethod, parseAdapterConfig } from "../../src/adapters/bind.ts";
 import { composeMethods } from "../../src/adapters/compose.ts";
+import type { Model } from "../../src/models/open.ts";
+import { streamInputs } from "../../src/models/stream.ts";
+import { bucket, NO_VIRTUAL, place } from "../../src/program/layout.ts";
+import { logitsProgram } from "../../src/program/program.ts";
+import { nodeRuntime } from "../../src/runtime/node.ts";
 import { randomStream } from "../../src/tensor/random.ts";
-import { type FloatTensor, floatTensor } from "../../src/tensor/tensor.ts";
-import { computeGradients, computeLogits, firstBatch, type GoldenCase, openCase } from "../goldens/harness.ts";
-import { withMerged } from "./merged.ts";
+import { type FloatTensor, floatTensor, type Tensor } from "../../src/tensor/tensor.ts";
+import {
+  computeGradients,
+  computeLogits,
+  firstBatch,
+  type GoldenCase,
+  openCase,
+  relativeError,
+} from "../goldens/harness.ts";
+import { withMerged, withMergedBy } from "./merged.ts";
 
 const gpt2 = openCase("gpt2-c_attn");
 
@@ -131,4 +143,46 @@ test("a new head, where the checkpoint has none, starts with small normals", () 
     0,
   );
   expect(adapter.tensors.get("base_model.model.transformer.ln_f.bias")!.data.every((value) => value === 0)).toBe(true);
+});
+
+test("two adapters with weights: modules, tables and DoRA blend as merging says", async () => {
+  const golden = openCase("llama-tied-modules-to-save");
+  const { model, trace, task } = golden;
+  const fields = { target_modules: ["q_proj"], r: 2, use_dora: true };
+  const adapters = [
+    { ...composed(golden, [{ ...fields, modules_to_save: ["lm_head"] }]), prefix: "a/", weight: 0.7 },
+    {
+      ...composed(golden, [{ ...fields, modules_to_save: ["lm_head", "embed_tokens", "norm"] }]),
+      prefix: "b/",
+      weight: -0.4,
+    },
+  ];
+  const ids = Int32Array.from(golden.rows[0]!.input_ids);
+  const T = bucket(ids.length);
+  const { layout } = place([{ ids }], { B: 1, T }, NO_VIRTUAL);
+  const at = { dtype: "i32", shape: [ids.length], data: ids.map((_, i) => i) } as const;
+  const logits = async (from: Model, mounted: typeof adapters): Promise<Float32Array> => {
+    const program = logitsProgram({ model: from, task, adapters: mounted, shape: { B: 1, T, M: ids.length } });
+    const session = await nodeRuntime.open(program.outputs, { threads: 2 });
+    const tensors = mounted.flatMap(({ prefix, tensors: own }) =>
+      [...own].map(([key, each]) => [prefix + key, each] as const),
+    );
+    const inputs = new Map<string, Tensor>([
+      ...streamInputs(program.stream, { ...layout, draw: 0 }),
+      ["rows", at],
+      ...tensors,
+    ]);
+    const out = (await session.run(inputs)).get("logits")!.data.slice() as Float32Array;
+    await session.close();
+    return out;
+  };
+  const apart = await logits(model, adapters);
+  const merge = (name: string, frozen: Float32Array): Float32Array =>
+    adapters.reduce(
+      (tensor, { method, tensors, weight }) =>
+        method.merge({ name, tensor, frozen, values: (key) => tensors.get(key)!, weight }) ?? tensor,
+      frozen,
+    );
+  const merged = await withMergedBy(merge, ["lm_head"], model, trace, (each) => logits(each, []));
+  expect(relativeError(merged, apart)).toBeLessThan(1e-5);
 });

@@ -10,43 +10,56 @@ import type { ModelTrace } from "../../src/models/trace.ts";
 import { checkpointWeights, matrixOf } from "../../src/models/weights.ts";
 import { type FloatTensor, floatTensor } from "../../src/tensor/tensor.ts";
 
-/** The merged tensors by the checkpoint's names; tied heads that need one get a matrix of their own. */
-export function mergedTensors(
-  { method, tensors }: Adapter,
+type Merge = (name: string, frozen: Float32Array) => Float32Array;
+
+/** The merged tensors by the checkpoint's names; `untied` heads get a matrix of their own. */
+function mergedTensors(
+  merge: Merge,
+  untied: readonly string[],
   model: Model,
   trace: ModelTrace,
-  weight = 1,
 ): Map<string, FloatTensor> {
   const merged = new Map<string, FloatTensor>();
-  const merge = (name: string, shape: readonly number[], from: string): void => {
-    const frozen = readFloat(model.source.find(from, shape), from);
-    const values = (key: string): FloatTensor => tensors.get(key)!;
-    merged.set(name, floatTensor(shape, method.merge({ name, tensor: frozen, frozen, values, weight }) ?? frozen));
+  const take = (name: string, shape: readonly number[], from: string): void => {
+    merged.set(name, floatTensor(shape, merge(name, readFloat(model.source.find(from, shape), from))));
   };
-  for (const [name, shape] of trace.tensors) merge(name, shape, name);
-  for (const head of method.unties) {
+  for (const [name, shape] of trace.tensors) take(name, shape, name);
+  for (const head of untied) {
     const module = trace.modules.get(head)!;
     if (module.kind !== "linear") continue;
     const { name, shape } = matrixOf(head, module.spec);
-    merge(`${head}.weight`, shape, name);
+    take(`${head}.weight`, shape, name);
   }
   return merged;
 }
 
-/** Runs `use` on the merged model. */
+/** Runs `use` on the model with one adapter merged in. */
 export async function withMerged<T>(
-  adapter: Adapter,
+  { method, tensors }: Adapter,
   model: Model,
   trace: ModelTrace,
   use: (merged: Model) => Promise<T>,
   weight = 1,
 ): Promise<T> {
+  const values = (key: string): FloatTensor => tensors.get(key)!;
+  const merge: Merge = (name, frozen) => method.merge({ name, tensor: frozen, frozen, values, weight }) ?? frozen;
+  return withMergedBy(merge, method.unties, model, trace, use);
+}
+
+/** Runs `use` on the model whose tensors `merge` has changed. */
+export async function withMergedBy<T>(
+  merge: Merge,
+  unties: readonly string[],
+  model: Model,
+  trace: ModelTrace,
+  use: (merged: Model) => Promise<T>,
+): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), "lowrank-merged-"));
   try {
     const path = join(folder, "model.safetensors");
-    writeSafetensors(path, mergedTensors(adapter, model, trace, weight));
+    writeSafetensors(path, mergedTensors(merge, unties, model, trace));
     const { tensors } = openSafetensors(path);
-    const untied = adapter.method.unties.length > 0;
+    const untied = unties.length > 0;
     const source: Model["source"] = {
       has: (name) => tensors.has(name),
       find: (name) => {
