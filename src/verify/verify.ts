@@ -7,6 +7,7 @@ import { FormatError, ModelError } from "../errors.ts";
 import { type LoadedAdapters, openAdapters, settleWithAdapters, virtualTokens } from "../evaluate/adapters.ts";
 import { type RowScores, scoreRows } from "../evaluate/scores.ts";
 import { openSafetensors, readTensor, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
+import { writeMerged } from "../merge/merge.ts";
 import { openModel, traceChecked } from "../models/open.ts";
 import { countTargets, prepareBatch } from "../program/batch.ts";
 import { logitsProgram, trainProgram } from "../program/program.ts";
@@ -16,7 +17,6 @@ import type { Runtime } from "../runtime/session.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
-import { writeMerged } from "./merge.ts";
 
 export interface VerifyInput {
   readonly folder: string;

@@ -25,7 +25,7 @@ const command: Command = defineCommand({
   },
   run: async ({ flags: { model, adapter, out, dtype, threads = defaultThreads() }, output }) => {
     const [{ mergeHere }, { nodeRuntime }] = await Promise.all([
-      import("../../verify/merge.ts"),
+      import("../../merge/merge.ts"),
       import("../../runtime/node.ts"),
     ]);
     const result = await mergeHere(

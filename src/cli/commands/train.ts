@@ -84,7 +84,7 @@ const command: Command = defineCommand({
   events: true,
   defaults: async () => {
     const { trainOptions } = await import("../../train/options.ts");
-    return { ...trainOptions({ model: "", data: "", out: "" }), maxSteps: null };
+    return { ...trainOptions({ model: "", data: "", out: "" }), maxSteps: null, threads: null };
   },
   notes:
     "Target modules with any of \\ * + ? ( ) [ ] { } | ^ $ in them are one regular expression for whole names.\n" +

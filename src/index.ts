@@ -1,0 +1,88 @@
+/**
+ * LoRA for Node: fine-tune, evaluate, merge and run low-rank adapters, with PEFT's files and PEFT's numbers.
+ * ONNX Runtime is loaded when the first function needs it.
+ */
+
+import type { Evaluation } from "./evaluate/evaluate.ts";
+import type { EvaluateInput } from "./evaluate/run.ts";
+import type { LoadedBase, LoadOptions } from "./generate/load.ts";
+import type { MergeInput, MergeResult } from "./merge/merge.ts";
+
+export { type AdapterInfo, adapterInfo } from "./adapters/info.ts";
+export type { FloatType } from "./adapters/merge.ts";
+export {
+  AdapterMismatchError,
+  DataError,
+  FormatError,
+  GraphError,
+  LowrankError,
+  ModelError,
+  UsageError,
+} from "./errors.ts";
+export type { AdapterChoice } from "./evaluate/adapters.ts";
+export type { Evaluation } from "./evaluate/evaluate.ts";
+export type { EvaluateInput } from "./evaluate/run.ts";
+export type { WeightedAdapter } from "./generate/adapter-set.ts";
+export type { Completion, GenerateOptions, Piece, Prompt } from "./generate/generate.ts";
+export type { LoadedBase, LoadOptions } from "./generate/load.ts";
+export type { MergeInput, MergeResult } from "./merge/merge.ts";
+export { TASKS, type Task } from "./task.ts";
+export type {
+  CheckpointEvent,
+  DoneEvent,
+  EvalEvent,
+  InterruptedEvent,
+  StartEvent,
+  StepEvent,
+  TrainEvent,
+  WarningEvent,
+} from "./train/events.ts";
+export type { TrainInput, TrainOptions } from "./train/options.ts";
+export { SCHEDULERS, type Scheduler } from "./train/schedule.ts";
+export { type TrainRun, train } from "./train/start.ts";
+
+/**
+ * Loss over a whole file and the task's metrics, of a base with any adapters, as their weighted sum.
+ * Throws LowrankError for data, models or adapters that do not fit.
+ *
+ * @example
+ * const { loss } = await evaluate({
+ *   model: "embedded:gpt2-tiny",
+ *   data: "valid.jsonl",
+ *   adapters: [{ name: "mine", path: "runs/mine", weight: 1 }],
+ * });
+ */
+export async function evaluate(input: EvaluateInput): Promise<Evaluation> {
+  const [{ evaluateHere }, { nodeRuntime }] = await Promise.all([
+    import("./evaluate/run.ts"),
+    import("./runtime/node.ts"),
+  ]);
+  return evaluateHere(input, nodeRuntime);
+}
+
+/**
+ * Writes a model with adapters merged into it, as a folder that transformers loads, and measures what merging changed.
+ * Throws UsageError for adapters that are no weights (prompts, prefixes).
+ */
+export async function merge(input: MergeInput): Promise<MergeResult> {
+  const [{ mergeHere }, { nodeRuntime }] = await Promise.all([import("./merge/merge.ts"), import("./runtime/node.ts")]);
+  return mergeHere(input, nodeRuntime);
+}
+
+/**
+ * A base in memory that generates text with any adapters; `close()` frees it. `name` is a Hugging Face folder or
+ * `embedded:NAME`.
+ *
+ * @example
+ * const base = await load("embedded:gpt2-tiny");
+ * const adapter = await base.adapter("runs/mine");
+ * const { text } = await base.complete({ prompt: "Once", adapters: [{ adapter, weight: 0.7 }] });
+ * await base.close();
+ */
+export async function load(name: string, options: LoadOptions = {}): Promise<LoadedBase> {
+  const [{ loadBase }, { nodeRuntime }] = await Promise.all([
+    import("./generate/load.ts"),
+    import("./runtime/node.ts"),
+  ]);
+  return loadBase(name, options, nodeRuntime);
+}
