@@ -36,7 +36,7 @@ export interface DecodeOptions {
 export function decodeProgram({ model, adapters, shape: { B, T, S, M }, held }: DecodeOptions): Program {
   const head = model.architecture.heads["causal-lm"];
   if (!head) throw new ModelError(`${model.folder}: a ${model.rawConfig["model_type"]} model cannot generate text`);
-  const stream = createStream(B, T, S);
+  const stream = createStream(B, T, { S });
   const weights = mount(model, stream, adapters, parameterInputs(), false, (replaced) =>
     heldWeights(model.weights(stream, replaced), held, replaced),
   );

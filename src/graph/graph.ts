@@ -73,13 +73,15 @@ export function apply<A extends Attributes>(op: Op<A>, inputs: readonly Value[],
 
 export interface InputAttributes extends TensorType {
   readonly name: string;
+  /** Whether it is a tensor in training: what recomputed segments differentiate by. */
+  readonly trainable: boolean;
 }
 
 const Input: Op<InputAttributes> = { type: "Input", infer: (_inputs, { dtype, shape }) => [{ dtype, shape }] };
 
 /** A tensor that the caller supplies at every run: token ids, masks, trainable tensors. */
-export function input(name: string, dtype: DType, shape: readonly number[]): Value {
-  return apply(Input, [], { name, dtype, shape });
+export function input(name: string, dtype: DType, shape: readonly number[], trainable = false): Value {
+  return apply(Input, [], { name, dtype, shape, trainable });
 }
 
 export interface StoredAttributes {

@@ -12,6 +12,7 @@ import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { type RawConfig, readFlag, readLabelCount, readNumber, readSize, refuseUnless } from "./config.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -114,8 +115,10 @@ export function embedTokens(w: Weights, config: BertConfig, stream: Stream, at: 
 export function encoder(w: Weights, config: BertConfig, stream: Stream, at: string, x: Value): Value {
   let y = x;
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-    y = selfAttention(w, config, stream, `${at}.layer.${layer}.attention`, layer, y);
-    y = feedForward(w, config, `${at}.layer.${layer}`, y);
+    y = segment(stream, y, (z) => {
+      const mixed = selfAttention(w, config, stream, `${at}.layer.${layer}.attention`, layer, z);
+      return feedForward(w, config, `${at}.layer.${layer}`, mixed);
+    });
   }
   return y;
 }

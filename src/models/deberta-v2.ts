@@ -18,6 +18,7 @@ import { feedForward, joined, norm } from "./bert.ts";
 import { readFlag, readNumber, refuseUnless } from "./config.ts";
 import { type DebertaConfig, debertaEmbeddings, debertaHeads, debertaSpellings, readDeberta } from "./deberta.ts";
 import { bucketRow, type Distances, disentangledAttention, distances, plainRow } from "./disentangled.ts";
+import { segment } from "./segment.ts";
 import type { Layout, Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -61,8 +62,10 @@ export const debertaV2: Architecture<DebertaV2Config> = {
     let x = embedded;
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       const at = `deberta.encoder.layer.${layer}`;
-      const mixed = selfAttention(w, config, stream, layer, x, places);
-      x = feedForward(w, config, at, joined(w, config, `${at}.attention.output`, C, mixed, x));
+      x = segment(stream, x, (y) => {
+        const mixed = selfAttention(w, config, stream, layer, y, places);
+        return feedForward(w, config, at, joined(w, config, `${at}.attention.output`, C, mixed, y));
+      });
       if (layer === 0 && config.conv_kernel_size > 0) x = convolved(w, config, stream, embedded, x);
     }
     return x;

@@ -15,6 +15,7 @@ import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
 import { feedForward, joined, norm, olderNormSpellings } from "./bert.ts";
 import { type RawConfig, readFlag, readLabelCount, readNumber, readSize, refuseUnless } from "./config.ts";
 import { type Distances, disentangledAttention, distances, plainRow } from "./disentangled.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -76,8 +77,10 @@ export const deberta: Architecture<DebertaConfig> = {
     const places = table && distances(table, stream, (distance) => plainRow(distance, span));
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       const at = `deberta.encoder.layer.${layer}`;
-      const mixed = selfAttention(w, config, stream, layer, x, places);
-      x = feedForward(w, config, at, joined(w, config, `${at}.attention.output`, C, mixed, x));
+      x = segment(stream, x, (y) => {
+        const mixed = selfAttention(w, config, stream, layer, y, places);
+        return feedForward(w, config, at, joined(w, config, `${at}.attention.output`, C, mixed, y));
+      });
     }
     return x;
   },

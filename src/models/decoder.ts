@@ -17,6 +17,7 @@ import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { type RawConfig, readChoice, readFlag, readLabelCount, readNumber, readSize } from "./config.ts";
 import { type Rope, rotate } from "./rope.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -184,7 +185,9 @@ function hidden(w: Weights, config: DecoderConfig, stream: Stream): Value {
   const { hidden_size: C, vocabularySize: V, embeddingScale, layers } = config;
   const tokens = w.embedding("model.embed_tokens", stream.ids, { rows: V, width: C });
   let x = w.embedded(scale(tokens, embeddingScale)); // [N, C]
-  for (let layer = 0; layer < layers; layer++) x = block(w, config, stream, layer, x);
+  for (let layer = 0; layer < layers; layer++) {
+    x = segment(stream, x, (y) => block(w, config, stream, layer, y));
+  }
   return norm(w, config, "model.norm", x);
 }
 

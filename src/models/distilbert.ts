@@ -12,6 +12,7 @@ import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { norm, olderNormSpellings } from "./bert.ts";
 import { readFlag, readLabelCount, readSize } from "./config.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -74,7 +75,9 @@ export const distilbert: Architecture<DistilBertConfig> = {
       width,
     });
     let x = norm(w, `${at}.LayerNorm`, add(tokens, positions), EPSILON); // [N, C]
-    for (let layer = 0; layer < config.n_layers; layer++) x = block(w, config, stream, layer, x);
+    for (let layer = 0; layer < config.n_layers; layer++) {
+      x = segment(stream, x, (y) => block(w, config, stream, layer, y));
+    }
     return x;
   },
 

@@ -14,6 +14,7 @@ import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { type RawConfig, readFlag, readLabelCount, readNumber, readSize } from "./config.ts";
 import { parseRope, type Rope, rotate } from "./rope.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -66,7 +67,9 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
   hidden: (w, config, stream) => {
     const { hidden_size: C, vocabularySize: V, layers } = config;
     let x = w.embedded(w.embedding("gpt_neox.embed_in", stream.ids, { rows: V, width: C })); // [N, C]
-    for (let layer = 0; layer < layers; layer++) x = block(w, config, stream, layer, x);
+    for (let layer = 0; layer < layers; layer++) {
+      x = segment(stream, x, (y) => block(w, config, stream, layer, y));
+    }
     return norm(w, config, "gpt_neox.final_layer_norm", x);
   },
 

@@ -12,6 +12,7 @@ import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { readFlag, readLabelCount, readNumber, readSize, refuseUnless } from "./config.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -64,7 +65,9 @@ export const gpt2: Architecture<Gpt2Config> = {
     const { n_embd: C, n_layer, n_positions, vocabularySize: V } = config;
     const tokens = w.embedded(w.embedding("transformer.wte", stream.ids, { rows: V, width: C }));
     let x = add(tokens, w.embedding("transformer.wpe", stream.positions, { rows: n_positions, width: C })); // [N, C]
-    for (let layer = 0; layer < n_layer; layer++) x = block(w, config, stream, layer, x);
+    for (let layer = 0; layer < n_layer; layer++) {
+      x = segment(stream, x, (y) => block(w, config, stream, layer, y));
+    }
     return norm(w, config, "transformer.ln_f", x);
   },
 

@@ -4,6 +4,7 @@ import { basename, resolve } from "node:path";
 import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
 import type { TensorEntry } from "../files/safetensors.ts";
+import type { Value } from "../graph/graph.ts";
 import { TASKS, type Task } from "../task.ts";
 import { sameShape } from "../tensor/shape.ts";
 import type { StoredTensor } from "../tensor/tensor.ts";

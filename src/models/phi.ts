@@ -14,6 +14,7 @@ import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { readFlag, readLabelCount, readNumber, readSize } from "./config.ts";
 import { type Rope, readRope, rotate } from "./rope.ts";
+import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
@@ -62,7 +63,9 @@ export const phi: Architecture<PhiConfig> = {
   hidden: (w, config, stream) => {
     const { hidden_size: C, vocabularySize: V, layers } = config;
     let x = w.embedded(w.embedding("model.embed_tokens", stream.ids, { rows: V, width: C })); // [N, C]
-    for (let layer = 0; layer < layers; layer++) x = block(w, config, stream, layer, x);
+    for (let layer = 0; layer < layers; layer++) {
+      x = segment(stream, x, (y) => block(w, config, stream, layer, y));
+    }
     return norm(w, config, "model.final_layernorm", x);
   },
 

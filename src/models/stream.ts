@@ -48,6 +48,8 @@ export interface Stream {
   readonly B: number;
   readonly T: number;
   readonly N: number;
+  /** Whether blocks are computed again in the backward pass instead of being kept. */
+  readonly recompute: boolean;
   readonly ids: Value; // [N]
   readonly positions: Value; // [N]
   readonly typeIds: Value; // [N]
@@ -71,7 +73,13 @@ export interface MaskKind {
 
 const LOWEST = -3.4028234663852886e38;
 
-export function createStream(B: number, T: number, S = 0): Stream {
+export interface StreamOptions {
+  /** Places for earlier tokens' keys and values; 0 has no cache. */
+  readonly S?: number;
+  readonly recompute?: boolean;
+}
+
+export function createStream(B: number, T: number, { S = 0, recompute = false }: StreamOptions = {}): Stream {
   const N = B * T;
   const ids = input("ids", "i32", [N]);
   const positions = input("positions", "i32", [N]);
@@ -87,6 +95,7 @@ export function createStream(B: number, T: number, S = 0): Stream {
     B,
     T,
     N,
+    recompute,
     ids,
     positions,
     typeIds: input("typeIds", "i32", [N]),

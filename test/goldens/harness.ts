@@ -63,6 +63,7 @@ export interface RunOptions {
   /** Streams to lay the rows out in; the library's own choice when absent. */
   readonly streams?: { readonly B: number; readonly T: number };
   readonly virtual?: VirtualTokens;
+  readonly recompute?: boolean;
 }
 
 /** The folder of one of the project's own cases. */
@@ -138,7 +139,7 @@ export async function computeGradients(
   const { streams, placement } = layOut(rows, options);
   const { places, inputs } = targets(model, task, rows, placement);
   const shape = { ...streams, M: places.length };
-  const program = trainProgram({ model, task, adapters: mounted(adapter), shape });
+  const program = trainProgram({ model, task, adapters: mounted(adapter), shape, recompute: options.recompute ?? false });
   const outputs = await run(program, placement, adapter, new Map([...inputs, ["rows", integers(places)]]));
   const gradients = new Map<string, Float32Array>();
   for (const [key, { torchName }] of adapter.method.parameters) {
