@@ -39,7 +39,10 @@ const PROVENANCE = new Set([
 /** Makes the sets of one model, and keeps what they have in common: structures, and tensors with a weight in them. */
 export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]) => AdapterSet {
   const structures = new WeakMap<Adapter, string>();
-  const scaled = new WeakMap<Adapter, { readonly weight: number; readonly tensors: ReadonlyMap<string, FloatTensor> }>();
+  const scaled = new WeakMap<
+    Adapter,
+    { readonly weight: number; readonly tensors: ReadonlyMap<string, FloatTensor> }
+  >();
 
   const structureOf = (adapter: Adapter): string => {
     const held = structures.get(adapter);
@@ -57,7 +60,7 @@ export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]
     const held = scaled.get(adapter);
     if (held?.weight === weight) return held.tensors;
     const tensors = new Map(
-      [...adapter.tensors].map(([key, tensor]) => [key, weighted(key, tensor, weight)] as const),
+      [...adapter.tensors].map(([key, tensor]) => [key, weighted(model, adapter, key, tensor, weight)] as const),
     );
     scaled.set(adapter, { weight, tensors });
     return tensors;
@@ -77,11 +80,6 @@ export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]
       keys.push(fed ? structureOf(adapter) : `${structureOf(adapter)} at ${weight}`);
       return { method: adapter.method, prefix, weight: fed ? 1 : weight };
     });
-    for (const [key, tensor] of blendedWholes(model, used)) {
-      used.forEach(([adapter], slot) => {
-        if (adapter.tensors.has(key)) tensors.set(`adapter${slot}/${key}`, tensor);
-      });
-    }
     return { key: keys.join("\n"), mounted, tensors, virtual: virtualOf(used) };
   };
 }
@@ -92,33 +90,14 @@ function takesWeightInTensors({ config, method }: Adapter): boolean {
   return config.peft_type !== "PROMPT_TUNING" && config.peft_type !== "PREFIX_TUNING" && method.mergeable;
 }
 
-function weighted(key: string, tensor: FloatTensor, weight: number): FloatTensor {
+/** The tensor of `key` such that the adapter at weight 1 does with it what it does with its own at `weight`. */
+function weighted(model: Model, { method }: Adapter, key: string, tensor: FloatTensor, weight: number): FloatTensor {
   if (/\.lora_(embedding_)?B(\.weight)?$/.test(key)) return map(tensor, (value) => weight * value);
   if (key.endsWith(".ia3_l")) return map(tensor, (value) => 1 + weight * (value - 1));
-  return tensor;
-}
-
-/** Tensors taken whole in place of the checkpoint's, by key, as the weighted sum of what each adapter changes. */
-function blendedWholes(model: Model, adapters: readonly WeightedAdapter[]): Map<string, FloatTensor> {
-  const owners = new Map<string, WeightedAdapter[]>();
-  for (const each of adapters) {
-    for (const { key, checkpoint } of each[0].method.parameters.values()) {
-      if (checkpoint !== undefined) owners.set(key, [...(owners.get(key) ?? []), each]);
-    }
-  }
-  const blended = new Map<string, FloatTensor>();
-  for (const [key, all] of owners) {
-    if (all.length === 1 && all[0]![1] === 1) continue; // the adapter's own
-    const { checkpoint, shape } = all[0]![0].method.parameters.get(key)!;
-    const base = readStored(model, checkpoint!, shape);
-    const sum = base.slice();
-    for (const [{ tensors }, weight] of all) {
-      const { data } = tensors.get(key)!;
-      for (let i = 0; i < sum.length; i++) sum[i]! += weight * (data[i]! - base[i]!);
-    }
-    blended.set(key, { dtype: "f32", shape, data: sum });
-  }
-  return blended;
+  const { checkpoint, shape } = method.parameters.get(key)!;
+  if (checkpoint === undefined) return tensor;
+  const base = readStored(model, checkpoint, shape); // the tensor is taken whole in its place
+  return map(tensor, (value, i) => base[i]! + weight * (value - base[i]!));
 }
 
 function virtualOf(adapters: readonly WeightedAdapter[]): VirtualTokens {
@@ -129,6 +108,6 @@ function virtualOf(adapters: readonly WeightedAdapter[]): VirtualTokens {
   return all[0] ?? NO_VIRTUAL;
 }
 
-function map(tensor: FloatTensor, of: (value: number) => number): FloatTensor {
+function map(tensor: FloatTensor, of: (value: number, i: number) => number): FloatTensor {
   return { ...tensor, data: tensor.data.map(of) };
 }

@@ -2,8 +2,8 @@
 
 import { Template } from "@huggingface/jinja";
 import type { Tokenizer } from "../data/tokenizer.ts";
-import { DataError, messageOf, ModelError } from "../errors.ts";
 import { tokenText } from "../data/tokenizer-files.ts";
+import { DataError, ModelError, messageOf } from "../errors.ts";
 
 /** A message as chat templates read it; further fields (tool calls, names) are handed on as they are. */
 export interface ChatMessage {
@@ -55,7 +55,9 @@ export function parseChat(value: unknown, where: string): ChatRequest {
   messages.forEach((message: unknown, i) => {
     const role = (message as { role?: unknown } | null)?.role;
     if (typeof role !== "string") {
-      throw new DataError(`${where}: message ${i + 1} is ${JSON.stringify(message)}, needed {"role": …, "content": …}.`);
+      throw new DataError(
+        `${where}: message ${i + 1} is ${JSON.stringify(message)}, needed {"role": …, "content": …}.`,
+      );
     }
   });
   if (tools !== undefined && !Array.isArray(tools)) throw new DataError(`${where}: tools is no list.`);

@@ -3,17 +3,17 @@
  * closed beyond a limit. Runs of one engine follow each other, whoever asks for them.
  */
 
-import type { ModelTrace } from "../models/trace.ts";
 import type { Model } from "../models/open.ts";
 import { type Layout, streamInputs } from "../models/stream.ts";
+import type { ModelTrace } from "../models/trace.ts";
 import { bucket, headBucket } from "../program/layout.ts";
 import type { Program } from "../program/program.ts";
 import type { Runtime, Session, SessionOptions } from "../runtime/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterSet } from "./adapter-set.ts";
+import type { KeyValueCache } from "./cache.ts";
 import { type DecodeShape, decodeProgram } from "./decode-program.ts";
 import { holdWeights } from "./held.ts";
-import type { KeyValueCache } from "./cache.ts";
 
 /** Prompts are read in parts of at most this many tokens: attention then needs memory for a part, not for its square. */
 const LONGEST_RUN = 512;

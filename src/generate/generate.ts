@@ -71,11 +71,15 @@ export interface Generation {
 /** Tokens reserved for a completion from the start; longer ones grow the cache on their way. */
 const RESERVED = 192;
 
-export async function* generateTokens(generation: Generation, options: GenerateOptions): AsyncGenerator<Piece, Completion> {
+export async function* generateTokens(
+  generation: Generation,
+  options: GenerateOptions,
+): AsyncGenerator<Piece, Completion> {
   const started = performance.now();
   const { base, engine, set, ends } = generation;
   const { maxTokens = GENERATE_DEFAULTS.maxTokens, stop = [], ignoreEnd = false, signal } = options;
-  if (!Number.isInteger(maxTokens) || maxTokens < 1) throw new UsageError(`max tokens is ${maxTokens}; needed 1 or more.`);
+  if (!Number.isInteger(maxTokens) || maxTokens < 1)
+    throw new UsageError(`max tokens is ${maxTokens}; needed 1 or more.`);
   const ids = promptIds(base, options);
   const prompt = withVirtual(ids, set.virtual.prompt);
   const limit = Math.min(maxTokens, roomFor(base, set.virtual.prefix + prompt.ids.length));

@@ -70,7 +70,8 @@ export function heldWeights(base: Weights, held: HeldWeights, replaced: Readonly
     inputs.set(name, value);
     return value;
   };
-  const get: Weights["get"] = (name, shape) => (replaced.has(name) ? null : find(tensorInput(name))) ?? base.get(name, shape);
+  const get: Weights["get"] = (name, shape) =>
+    (replaced.has(name) ? null : find(tensorInput(name))) ?? base.get(name, shape);
   return {
     ...base,
     get,

@@ -35,7 +35,12 @@ export function createSampler(options: Sampling = {}): Sampler {
   demand(Number.isInteger(topK) && topK >= 0, "top-k", topK, "a whole number from 0");
   demand(topP > 0 && topP <= 1, "top-p", topP, "a number above 0, to 1");
   demand(minP >= 0 && minP <= 1, "min-p", minP, "a number from 0 to 1");
-  demand(repetitionPenalty > 0 && Number.isFinite(repetitionPenalty), "repetition penalty", repetitionPenalty, "a number above 0");
+  demand(
+    repetitionPenalty > 0 && Number.isFinite(repetitionPenalty),
+    "repetition penalty",
+    repetitionPenalty,
+    "a number above 0",
+  );
   demand(Number.isSafeInteger(seed), "seed", seed, "a whole number");
   const random = randomStream(seed);
   const before = new Set<number>();
