@@ -3,12 +3,13 @@
  * ONNX Runtime is loaded when the first function needs it.
  */
 
+import type { AdapterInfo } from "./adapters/info.ts";
 import type { Evaluation } from "./evaluate/evaluate.ts";
 import type { EvaluateInput } from "./evaluate/run.ts";
 import type { LoadedBase, LoadOptions } from "./generate/load.ts";
 import type { MergeInput, MergeResult } from "./merge/merge.ts";
 
-export { type AdapterInfo, adapterInfo } from "./adapters/info.ts";
+export type { AdapterInfo } from "./adapters/info.ts";
 export type { FloatType } from "./adapters/merge.ts";
 export {
   AdapterMismatchError,
@@ -67,6 +68,12 @@ export async function evaluate(input: EvaluateInput): Promise<Evaluation> {
 export async function merge(input: MergeInput): Promise<MergeResult> {
   const [{ mergeHere }, { nodeRuntime }] = await Promise.all([import("./merge/merge.ts"), import("./runtime/node.ts")]);
   return mergeHere(input, nodeRuntime);
+}
+
+/** What a PEFT folder holds, told without its base. Throws ModelError when it is no adapter. */
+export async function adapterInfo(path: string): Promise<AdapterInfo> {
+  const info = await import("./adapters/info.ts");
+  return info.adapterInfo(path);
 }
 
 /**
