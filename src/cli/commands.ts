@@ -15,6 +15,7 @@ const entry = (summary: string, load: () => Promise<{ readonly default: Command 
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ["train", entry("Fine-tune a model with an adapter, or fully", () => import("./commands/train.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
+  ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
   ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],

@@ -1,0 +1,97 @@
+/** `lowrank generate` */
+
+import { UsageError } from "../../errors.ts";
+import type { ChatRequest } from "../../generate/chat.ts";
+import type { GenerateOptions } from "../../generate/generate.ts";
+import { adapterArguments } from "../adapter-argument.ts";
+import { type Command, defineCommand } from "../command.ts";
+import { readTextFile } from "../read-text.ts";
+import { defaultThreads } from "../threads.ts";
+
+const command: Command = defineCommand({
+  summary: "Generate text with a model and its adapters",
+  usage: "--model DIR --prompt TEXT [--adapter [NAME=]PATH[@WEIGHT] …] [options]",
+  flags: {
+    model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+    adapter: {
+      type: "repeated",
+      value: "[NAME=]PATH[@WEIGHT]",
+      help: "A PEFT folder; several are applied as a weighted sum",
+    },
+    prompt: { type: "string", value: "TEXT", help: "Text to go on from, used as it is" },
+    chat: { type: "boolean", help: "Take the prompt as a user's message, in the model's chat template" },
+    messages: { type: "string", value: "FILE", help: "JSON messages for the chat template instead of a prompt" },
+    maxTokens: { type: "integer", help: "Most tokens to generate" },
+    temperature: { type: "number", help: "Divides the scores before drawing; 0 takes the best token" },
+    topK: { type: "integer", help: "Draw from this many best tokens; 0 takes all" },
+    topP: { type: "number", help: "Draw from the best tokens whose probabilities reach this sum" },
+    minP: { type: "number", help: "Draw from tokens with this share of the best one's probability" },
+    repetitionPenalty: { type: "number", help: "Above 1 makes tokens that occurred less likely" },
+    seed: { type: "integer", help: "Fixes the draws" },
+    stop: { type: "repeated", value: "TEXT", help: "Ends the completion before this text; may be given several times" },
+    threads: { type: "integer", help: "Threads to compute with (one a core)" },
+  },
+  defaults: async () => (await import("../../generate/generate.ts")).GENERATE_DEFAULTS,
+  notes: "Example: lowrank generate --model embedded:NAME --prompt 'Once upon a time' --adapter runs/tales@0.7",
+  run: async ({ flags, output }) => {
+    const [{ loadBase }, { parseChat }, { nodeRuntime }] = await Promise.all([
+      import("../../generate/load.ts"),
+      import("../../generate/chat.ts"),
+      import("../../runtime/node.ts"),
+    ]);
+    const { model, adapter, prompt, chat = false, messages, threads = defaultThreads(), ...rest } = flags;
+    const asked = promptOf({ prompt, chat, messages }, parseChat);
+    const base = await loadBase(model, { threads }, nodeRuntime);
+    try {
+      const adapters = [];
+      for (const { path, weight } of adapterArguments(adapter))
+        adapters.push([await base.adapter(path), weight] as const);
+      const pieces = base.generate({ ...asked, ...rest, adapters } as GenerateOptions);
+      for (;;) {
+        const { done, value } = await pieces.next();
+        if (!done) {
+          if (!output.json) process.stdout.write(value.text);
+          continue;
+        }
+        const speed = `${value.completionTokens} tokens, ${value.tokensPerSecond.toFixed(1)} a second, first after ${Math.round(value.firstTokenMs)} ms`;
+        if (output.json) output.result(value, () => "");
+        else {
+          process.stdout.write("\n");
+          if (process.stderr.isTTY) output.note(output.style.dim(speed));
+        }
+        return;
+      }
+    } finally {
+      await base.close();
+    }
+  },
+});
+
+export default command;
+
+interface Asked {
+  readonly prompt: string | undefined;
+  readonly chat: boolean;
+  readonly messages: string | undefined;
+}
+
+/** The prompt or the messages. Throws UsageError unless the flags name exactly one. */
+function promptOf(
+  { prompt, chat, messages }: Asked,
+  parseChat: (value: unknown, where: string) => ChatRequest,
+): { readonly prompt: string } | ChatRequest {
+  if ((prompt === undefined) === (messages === undefined)) {
+    throw new UsageError("lowrank generate needs --prompt TEXT or --messages FILE, one of them.");
+  }
+  if (messages !== undefined) return parseChat(readJson(messages), messages);
+  return chat ? { messages: [{ role: "user", content: prompt! }] } : { prompt: prompt! };
+}
+
+function readJson(path: string): unknown {
+  const text = readTextFile(path);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`${path}: no JSON (${error instanceof Error ? error.message : error}).`);
+  }
+}
