@@ -1,6 +1,6 @@
 /** An adapter in memory: configuration, method bound to a model, and its tensors; from a file, or new. */
 
-import { AdapterMismatchError } from "../errors.ts";
+import { AdapterMismatchError, UsageError } from "../errors.ts";
 import { readTensor } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace } from "../models/trace.ts";
@@ -74,7 +74,7 @@ export function initialTensors(method: BoundMethod, model: Model, seed: number):
 export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace): Adapter {
   const context = bindContext(model, trace, false);
   const config = completeConfig(folder.config, context);
-  const method = bindMethod(config, context);
+  const method = bound(folder, config, context, model);
   const problems: string[] = [];
   const tensors = new Map<string, FloatTensor>();
   for (const [key, { shape }] of method.parameters) {
@@ -101,6 +101,20 @@ export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace)
     );
   }
   return { config, method, tensors };
+}
+
+/** Binding that fails is a misfit of file and model here, not the user's wrong option. */
+function bound(folder: PeftFolder, config: AdapterConfig, context: BindContext, model: Model): BoundMethod {
+  try {
+    return bindMethod(config, context);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const base = config.base_model_name_or_path ?? "a base that it does not name";
+    throw new AdapterMismatchError(
+      `${folder.path} does not fit ${model.folder}: ${error.message} It was trained on ${base}. Check --model.`,
+      [error.message],
+    );
+  }
 }
 
 /** A stored tensor as float32 in memory. */

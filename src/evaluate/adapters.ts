@@ -1,5 +1,6 @@
 /** Adapters of files, opened on a base and ready to be mounted together. */
 
+import { basename } from "node:path";
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
 import { UsageError } from "../errors.ts";
@@ -68,6 +69,27 @@ export function settleWithAdapters(
   const resolved = adapterTask(base, opened, task) ?? fallback;
   const setup = settle(base, resolved, opened.supplies);
   return { setup, loaded: opened.load(setup) };
+}
+
+/** What to tell when an adapter names another base than the one it is used on; null when it names none, or this one. */
+export function baseWarning({ path, config }: PeftFolder, { model }: Base, asked: string): string | null {
+  const named = config.base_model_name_or_path;
+  const last = (text: string): string => basename(text.replace(/^embedded:/, ""));
+  if (!named || named === asked || last(named) === model.name) return null;
+  return `${path} was trained on ${named}, and is used on ${asked}. Its shapes fit; results may differ.`;
+}
+
+/** Tells `tell` of every adapter that names another base. */
+export function warnOfBases(
+  { folders }: OpenedAdapters,
+  base: Base,
+  asked: string,
+  tell: (message: string) => void = () => {},
+): void {
+  for (const folder of folders) {
+    const warning = baseWarning(folder, base, asked);
+    if (warning !== null) tell(warning);
+  }
 }
 
 /** The task before any row is read. */

@@ -4,7 +4,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { openBase, readData } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
-import { type AdapterChoice, adapterTask, openAdapters, settleWithAdapters } from "./adapters.ts";
+import { type AdapterChoice, adapterTask, openAdapters, settleWithAdapters, warnOfBases } from "./adapters.ts";
 import { createEvaluator, type Evaluation } from "./evaluate.ts";
 import { spillScores } from "./spill.ts";
 
@@ -22,6 +22,8 @@ export interface EvaluateInput {
   readonly threads?: number;
   /** A safetensors file to write every row's scores to. */
   readonly logits?: string | null;
+  /** Told of what is no error: an adapter that names another base. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** What may be left out. */
@@ -41,6 +43,7 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
   const opened = openAdapters(adapters);
   const dataset: Dataset = readData(base, data, { task: adapterTask(base, opened, task), maxLength, maskPrompt });
   const { setup, loaded } = settleWithAdapters(base, opened, task, dataset.task);
+  warnOfBases(opened, base, model, input.onWarning);
   const evaluator = createEvaluator({ runtime, session: { threads }, setup, adapters: loaded.mounted });
   try {
     if (logits === null) return await evaluator.evaluate(dataset.examples, loaded.tensors);

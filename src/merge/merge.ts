@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type FloatType, mergedTensors, type WeightedAdapter } from "../adapters/merge.ts";
 import type { Example } from "../data/example.ts";
 import { UsageError } from "../errors.ts";
-import { type AdapterChoice, openAdapters, settleWithAdapters } from "../evaluate/adapters.ts";
+import { type AdapterChoice, openAdapters, settleWithAdapters, warnOfBases } from "../evaluate/adapters.ts";
 import { scoreRows } from "../evaluate/scores.ts";
 import { checkpointTask, openModel, traceChecked } from "../models/open.ts";
 import { logitsProgram, type MountedAdapter } from "../program/program.ts";
@@ -27,6 +27,8 @@ export interface MergeInput {
   /** Type of the written weights; null: the checkpoint's own. */
   readonly dtype?: FloatType | null;
   readonly threads?: number;
+  /** Told of what is no error: an adapter that names another base. */
+  readonly onWarning?: (message: string) => void;
 }
 
 export interface MergeResult {
@@ -48,6 +50,7 @@ export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<Me
   refuseOwnFolder(base.model.folder, out);
   const opened = openAdapters(choices);
   const { setup, loaded } = settleWithAdapters(base, opened, null);
+  warnOfBases(opened, base, name, input.onWarning);
   const weighted = loaded.adapters.map((adapter, i) => ({ ...choices[i]!, adapter }));
   const dtype = writeMerged(setup, weighted, out, asked);
   const merged = openModel(out);

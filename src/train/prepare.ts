@@ -10,6 +10,7 @@ import { savedTensors } from "../adapters/modules-to-save.ts";
 import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { UsageError } from "../errors.ts";
+import { baseWarning } from "../evaluate/adapters.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { type Base, openBase, peftTask, readData, resolveTask, type Setup, settle } from "../program/setup.ts";
@@ -25,6 +26,7 @@ export interface Prepared {
   readonly evalData: Dataset | null;
   readonly method: BoundMethod;
   readonly parameters: ReadonlyMap<string, FloatTensor>;
+  readonly warnings: readonly string[];
   /** What a resumed run must share with this one. */
   readonly fingerprint: Readonly<Record<string, unknown>>;
   /** Writes the trained thing, with these values, to a folder. */
@@ -45,7 +47,9 @@ export function prepare(options: TrainOptions): Prepared {
   const evalData =
     options.evalData === null ? null : readData(base, options.evalData, { ...rowOptions, task: data.task });
   const setup = settle(base, data.task, suppliedBy(folder, configured, data.task));
-  const common = { setup, data, evalData, fingerprint: fingerprintOf(options, base, folder, fields) };
+  const warning = folder && baseWarning(folder, base, options.model);
+  const warnings = warning ? [warning] : [];
+  const common = { warnings, setup, data, evalData, fingerprint: fingerprintOf(options, base, folder, fields) };
   if (full) {
     const method = bindFull(setup.trace);
     const parameters = initialTensors(method, base.model, options.seed);

@@ -64,6 +64,7 @@ export async function* trainHere(
 
   try {
     yield startEvent(options, run, total, state.step);
+    for (const message of run.warnings) yield { event: "warning", message };
     if (state.step > 0 && state.total !== total && options.scheduler !== "constant") {
       const message = `The ${options.scheduler} schedule now ends at step ${total}; up to step ${state.step} it was on its way to step ${state.total}.`;
       yield { event: "warning", message };

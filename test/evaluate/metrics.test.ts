@@ -25,16 +25,13 @@ test("token accuracy counts labelled tokens alone", () => {
 
 test("regression: squared error, and correlations of values and of ranks", () => {
   const measure = MEASURES.regression!();
-  [
+  for (const [label, score] of [
     [1, 1.5],
     [2, 1.9],
     [3, 9],
-  ].forEach(([label, score]) =>
-    measure.add(
-      { ids: Int32Array.of(1), label: label!, line: 1 },
-      { scores: Float32Array.of(score!), count: 1, classes: 1 },
-    ),
-  );
+  ] as const) {
+    measure.add({ ids: Int32Array.of(1), label, line: 1 }, { scores: Float32Array.of(score), count: 1, classes: 1 });
+  }
   const { metrics } = measure.result();
   expect(metrics["mse"]).toBeCloseTo((0.25 + 0.01 + 36) / 3, 5);
   expect(metrics["spearman"]).toBeCloseTo(1, 12);

@@ -42,6 +42,7 @@ const command: Command = defineCommand({
       {
         threads: defaultThreads(),
         ...rest,
+        onWarning: (message) => output.note(`Warning: ${message}`),
         adapters: adapterArguments(adapter),
         task: (task as (typeof TASKS)[number] | undefined) ?? null,
       },

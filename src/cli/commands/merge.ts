@@ -29,7 +29,14 @@ const command: Command = defineCommand({
       import("../../runtime/node.ts"),
     ]);
     const result = await mergeHere(
-      { model, adapters: adapterArguments(adapter), out, dtype: (dtype as "f32" | undefined) ?? null, threads },
+      {
+        model,
+        adapters: adapterArguments(adapter),
+        out,
+        dtype: (dtype as "f32" | undefined) ?? null,
+        threads,
+        onWarning: (message) => output.note(`Warning: ${message}`),
+      },
       nodeRuntime,
     );
     output.result(
