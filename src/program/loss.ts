@@ -8,10 +8,10 @@ import { reshape, sumAll } from "../graph/ops/broadcast.ts";
 import { gatherElements, scatterElements } from "../graph/ops/gather.ts";
 import { concat, slice } from "../graph/ops/movement.ts";
 import { reduceMax } from "../graph/ops/reduce.ts";
-import { detach, withGradient } from "../graph/ops/rule.ts";
+import { after, detach, withGradient } from "../graph/ops/rule.ts";
 
-/** Largest block of scores, in elements: 16 Mi are 64 MiB of float32. */
-const CHUNK_ELEMENTS = 16 * 2 ** 20;
+/** Largest block of scores, in elements: 8 Mi are 32 MiB of float32. */
+const CHUNK_ELEMENTS = 8 * 2 ** 20;
 
 /** Σ wᵢ·(−log softmax(scores)ᵢ[labelᵢ]) for scores [n, V], labels [n] and weights w [n]: a scalar. */
 export function crossEntropy(scores: Value, labels: Value, weights: Value): Value {
@@ -46,17 +46,21 @@ export function chunkedLoss(
   lossOf: (rows: Value, from: number, to: number) => Value,
 ): Value {
   const M = rows.shape[0]!;
-  const chunk = Math.max(1, Math.min(M, Math.floor(CHUNK_ELEMENTS / classes)));
+  const chunks = Math.min(M, Math.ceil((M * classes) / CHUNK_ELEMENTS));
+  const size = Math.ceil(M / chunks);
   const losses: Value[] = [];
   const rowGradients: Value[] = [];
   const held: (Value | null)[] = trainable.map(() => null);
-  for (let from = 0; from < M; from += chunk) {
-    const to = Math.min(M, from + chunk);
-    const cut = detach(slice(rows, 0, from, to));
+  for (let from = 0; from < M; from += size) {
+    const to = Math.min(M, from + size);
+    const part = slice(rows, 0, from, to);
+    // A chunk begins when the one before it is done: else the runtime may hold the scores of all of them.
+    const previous = rowGradients.at(-1);
+    const cut = detach(previous ? after(part, previous) : part);
     const loss = lossOf(cut, from, to);
-    losses.push(loss);
     const [dRows, ...dTrainable] = gradient(loss, [cut, ...trainable]);
-    rowGradients.push(dRows!);
+    losses.push(loss);
+    rowGradients.push(after(dRows!, loss));
     dTrainable.forEach((dy, i) => {
       if (dy) held[i] = held[i] ? add(held[i], dy) : dy;
     });

@@ -4,9 +4,10 @@
  */
 
 import { GraphError } from "../errors.ts";
-import type { Node } from "../graph/graph.ts";
+import type { Node, TensorType } from "../graph/graph.ts";
 import type { MatMulAttributes } from "../graph/ops/matmul.ts";
 import type { DType } from "../tensor/dtype.ts";
+import { sameShape } from "../tensor/shape.ts";
 import { ELEMENT_CODE, type OnnxAttribute } from "./onnx.ts";
 
 export const OPSET = 21;
@@ -107,9 +108,14 @@ const RULES: Readonly<Record<string, Rule>> = {
   ScatterElements: (_node, inputs, { emit }) => void emit("ScatterElements", inputs, { axis: -1n, reduction: "add" }),
   QuantizeRows: (_node, inputs, { emit }) => void emit("QuantizeLinear", inputs, { axis: 0n }),
   IntegerMatMul: (_node, inputs, { emit }) => void emit("MatMulIntegerToFloat", inputs, {}, MICROSOFT),
-  // x in the shape of the gate: the same shape, but known only when the gate is.
-  After: (_node, [x, gate], { emit }) => {
-    emit("Reshape", [x!, emit("Shape", [gate!], {}, { fresh: true })]);
+  // x reshaped to its own shape, which is computed from the gate's: known only when the gate is.
+  After: (node, [x, gate], { emit, list }) => {
+    const fresh = { fresh: true };
+    const [{ shape }, { shape: gateShape }] = node.inputs as readonly TensorType[] as readonly [TensorType, TensorType];
+    const found = emit("Shape", [gate!], {}, fresh);
+    if (sameShape(shape, gateShape)) return void emit("Reshape", [x!, found]);
+    const none = emit("ReduceSum", [emit("Mul", [found, list([0])], {}, fresh)], { keepdims: 0n }, fresh);
+    emit("Reshape", [x!, emit("Add", [list(shape), none], {}, fresh)]);
   },
 };
 

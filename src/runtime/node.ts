@@ -58,6 +58,7 @@ function sessionOptions(
     // The graph is emitted as it shall run. Optimisation would copy transposed weights, fold casts of mapped ones,
     // merge recomputed segments with what they recompute, and take most of the time to open a session.
     graphOptimizationLevel: "disabled",
+    enableMemPattern: false, // plans one more block beside what the first run has taken
     logSeverityLevel: 3,
     extra: {
       session: {

@@ -384,6 +384,27 @@ export const cases: readonly Case[] = [
     o.reduceMax(o.add(x, b), [1]),
   ),
 
+  // quantise.ts
+  row(
+    "quantizeRows: rows of unlike size, one of zeros",
+    { x: normal(4, 8), size: given("f32", [4, 1], [1, 0.001, 0, 300]) },
+    (o, { x, size }) => {
+      const { bytes, scales } = o.quantizeRows(o.mul(x, size));
+      return [o.cast(bytes, "f32"), scales];
+    },
+    [],
+  ),
+  row(
+    "integerMatMul: [3, 70] · [70, 5], extremes included",
+    {
+      bytes: spec("u8", [3, 70], (random, i) => (i < 70 ? 255 : random.integer(256))),
+      weights: spec("i8", [70, 5], (random, i) => (i % 5 === 0 ? 127 : random.integer(255) - 127)),
+      scales: positive(5),
+    },
+    (o, { bytes, weights, scales }) => o.integerMatMul(bytes, weights, scales),
+    [],
+  ),
+
   // rule.ts
   row("withGradient: x² by hand", { x: normal(2, 3) }, (o, { x }) =>
     o.withGradient(o.mul(o.detach(x), o.detach(x)), [x], (dy) => [o.scale(o.mul(dy, x), 2)]),
@@ -399,6 +420,12 @@ export const cases: readonly Case[] = [
     "after: a gate of the same shape",
     { x: normal(2, 3), gate: normal(2, 3) },
     (o, { x, gate }) => o.after(o.mul(x, x), o.exp(gate)),
+    ["x"],
+  ),
+  row(
+    "after: a gate of another shape",
+    { x: normal(2, 3), gate: normal(4) },
+    (o, { x, gate }) => o.after(o.mul(x, x), o.sumAll(o.exp(gate))),
     ["x"],
   ),
   row("after: the gate is used too", { x: normal(2, 3) }, (o, { x }) => {

@@ -317,6 +317,22 @@ const RULES: Readonly<Record<string, Rule>> = {
     scatter(base!, updates!, (index) => index.with(-1, at(indices!, index))),
   ],
 
+  QuantizeRows: ([x, scales, zeros]) => [
+    tensor(x!.shape, (index) => {
+      const level = Math.round(at(x!, index) / at(scales!, [index[0]!])) + at(zeros!, [index[0]!]);
+      return Math.min(255, Math.max(0, level));
+    }),
+  ],
+  IntegerMatMul: ([bytes, weights, one, scales, zero]) => [
+    tensor([bytes!.shape[0]!, weights!.shape[1]!], ([row, column]) => {
+      let sum = 0;
+      for (let k = 0; k < weights!.shape[0]!; k++) {
+        sum += (at(bytes!, [row!, k]) - at(zero!, [])) * at(weights!, [k, column!]);
+      }
+      return sum * at(one!, []) * at(scales!, [column!]);
+    }),
+  ],
+
   WithGradient: ([y]) => [y!],
   After: ([x]) => [x!],
 };

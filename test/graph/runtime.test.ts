@@ -24,6 +24,8 @@ const ARRAYS: Partial<Record<DType, (data: Float64Array) => TypedArray>> = {
   i64: (data) => BigInt64Array.from(Array.from(data, BigInt)),
   i32: (data) => Int32Array.from(data),
   bool: (data) => Uint8Array.from(data),
+  u8: (data) => Uint8Array.from(data),
+  i8: (data) => Int8Array.from(data),
 };
 
 const tensorOf = ({ dtype, shape }: Value, data: Float64Array): Tensor => ({

@@ -37,5 +37,5 @@ test("recomputation adds each block's forward pass once, gated by its gradient",
     topological([...trainProgram({ model, task, adapters, shape, recompute }).outputs.values()]).filter(
       ({ op }) => op.type === "After",
     ).length;
-  expect([count(false), count(true)]).toEqual([0, 2]);
+  expect(count(true) - count(false)).toBe(2); // the loss has gates of its own
 });

@@ -31,8 +31,8 @@ const After: Op<Record<never, never>> = {
 };
 
 /**
- * The value x, available only once `gate` has been computed (same shape). Recomputed segments hang on it: without it
- * the runtime would recompute at once and save nothing.
+ * The value x, available only once `gate` has been computed. It orders what the runtime is free to order: recomputed
+ * segments and chunks would all run at once, and save no memory.
  */
 export function after(x: Value, gate: Value): Value {
   return apply(After, [x, gate], {});
