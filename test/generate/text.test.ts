@@ -1,0 +1,151 @@
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { parseChat, renderChat } from "../../src/generate/chat.ts";
+import type { GenerateOptions, Piece } from "../../src/generate/generate.ts";
+import { type LoadedBase, loadBase } from "../../src/generate/load.ts";
+import { nodeRuntime } from "../../src/runtime/node.ts";
+import { caseFolder } from "../goldens/harness.ts";
+
+/** A tiny GPT-2 with a tokenizer of one token a word, whose chat template is of the common form. */
+const TEMPLATE =
+  "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}" +
+  "{% for m in messages %}{{ bos_token }}{{ m['role'] }} {{ m['content'] }}{{ eos_token }} {% endfor %}" +
+  "{% if tools %}{{ tools | tojson }}{% endif %}{% if add_generation_prompt %}assistant{% endif %}";
+
+let folder = "";
+let base: LoadedBase;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "generate-"));
+  cpSync(`${caseFolder("gpt2-c_attn")}/model`, folder, { recursive: true });
+  const config = (await loadBase(folder, {}, nodeRuntime)).model.config;
+  const words = ["<s>", "</s>", "user", "assistant", "hello", "world"];
+  const vocab: Record<string, number> = {};
+  for (let i = 0; i < config.vocabularySize; i++) vocab[words[i] ?? `w${i}`] = i;
+  const special = (id: number, content: string): object => ({
+    id,
+    content,
+    special: true,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+  });
+  const tokenizer = {
+    version: "1.0",
+    added_tokens: [special(0, "<s>"), special(1, "</s>")],
+    normalizer: null,
+    pre_tokenizer: { type: "WhitespaceSplit" },
+    post_processor: null,
+    decoder: null,
+    model: { type: "WordLevel", vocab, unk_token: "<s>" },
+  };
+  writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
+  writeFileSync(
+    join(folder, "tokenizer_config.json"),
+    JSON.stringify({
+      bos_token: "<s>",
+      eos_token: "</s>",
+      chat_template: TEMPLATE,
+      clean_up_tokenization_spaces: false,
+    }),
+  );
+  base = await loadBase(folder, { threads: 1 }, nodeRuntime);
+});
+
+afterAll(async () => {
+  await base.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function pieces(
+  options: GenerateOptions,
+): Promise<{ text: string; tokenIds: number[]; whole: Awaited<ReturnType<LoadedBase["complete"]>> }> {
+  const generation = base.generate(options);
+  const got: Piece[] = [];
+  for (;;) {
+    const { done, value } = await generation.next();
+    if (done) {
+      return {
+        text: got.map(({ text }) => text).join(""),
+        tokenIds: got.flatMap(({ tokenIds }) => tokenIds),
+        whole: value,
+      };
+    }
+    got.push(value);
+  }
+}
+
+test("streamed pieces joined are the whole text and its tokens", async () => {
+  const { text, tokenIds, whole } = await pieces({ prompt: "hello world", maxTokens: 30, ignoreEnd: true });
+  expect(text).toBe(whole.text);
+  expect(tokenIds).toEqual(whole.tokenIds);
+  expect(text).toBe(base.tokenizer!.decode(tokenIds, { skipSpecial: true }));
+  expect(whole).toMatchObject({ promptTokens: 2, completionTokens: 30, finishReason: "length" });
+});
+
+test("a stop string cuts the text before it and ends the completion", async () => {
+  const free = await base.complete({ prompt: "hello", maxTokens: 30, ignoreEnd: true, temperature: 1, seed: 4 });
+  const words = free.text.split(" ");
+  const stop = words[5]!.slice(1);
+  const at = free.text.indexOf(stop);
+  const { text, whole } = await pieces({
+    prompt: "hello",
+    maxTokens: 30,
+    ignoreEnd: true,
+    temperature: 1,
+    seed: 4,
+    stop: ["never", stop],
+  });
+  expect(text).toBe(free.text.slice(0, at));
+  expect(whole.text).toBe(text);
+  expect(whole.finishReason).toBe("stop");
+});
+
+test("draws repeat with their seed", async () => {
+  const run = async (seed: number): Promise<readonly number[]> =>
+    (await base.complete({ prompt: "hello", maxTokens: 20, ignoreEnd: true, temperature: 1.5, topP: 0.9, seed }))
+      .tokenIds;
+  expect(await run(1)).toEqual(await run(1));
+  expect(await run(1)).not.toEqual(await run(2));
+});
+
+test("a completion ends with length at the model's last position, and longer prompts are refused", async () => {
+  const limit = base.model.config.maxPositions!;
+  const whole = await base.complete({ tokenIds: new Array<number>(limit - 3).fill(4), maxTokens: 50, ignoreEnd: true });
+  expect(whole).toMatchObject({ completionTokens: 4, finishReason: "length" });
+  await expect(base.complete({ tokenIds: new Array<number>(limit + 1).fill(4) })).rejects.toThrow(/takes/);
+});
+
+test("messages go through the chat template, with special tokens and without further ones", async () => {
+  const request = { messages: [{ role: "user", content: "hello" }], tools: [{ name: "f" }] };
+  const prompt = renderChat(base.tokenizer!, folder, request);
+  expect(prompt).toBe('<s>user hello</s> [{"name": "f"}]assistant');
+  const { promptTokens } = await base.complete({ messages: [{ role: "user", content: "hello" }], maxTokens: 1 });
+  expect(promptTokens).toBe(5);
+  expect(() => renderChat(base.tokenizer!, folder, { messages: [{ role: "assistant", content: "" }] })).toThrow(
+    /user first/,
+  );
+  expect(() => renderChat({ ...base.tokenizer!, chatTemplate: null }, folder, request)).toThrow(/no chat template/);
+});
+
+test("a messages file is a list or an object, and is refused otherwise", () => {
+  expect(parseChat([{ role: "user", content: "x" }], "f")).toEqual({ messages: [{ role: "user", content: "x" }] });
+  expect(parseChat({ messages: [{ role: "user" }], tools: [] }, "f")).toEqual({
+    messages: [{ role: "user" }],
+    tools: [],
+  });
+  expect(() => parseChat({}, "f")).toThrow(/list of messages/);
+  expect(() => parseChat([{ content: "x" }], "f")).toThrow(/message 1/);
+});
+
+test("an aborted signal ends the completion", async () => {
+  const controller = new AbortController();
+  const generation = base.generate({ prompt: "hello", maxTokens: 30, ignoreEnd: true, signal: controller.signal });
+  await generation.next();
+  controller.abort();
+  const rest = await generation.next();
+  expect(rest).toMatchObject({ done: true, value: { completionTokens: 1, finishReason: "cancelled" } });
+});
