@@ -73,7 +73,9 @@ test("verify computes every tensor of a case", () =>
     const { code, events } = await lowrank("verify", golden(CASE), "--write", file, "--json");
     expect(code).toBe(0);
     const shapes = (path: string) =>
-      [...openSafetensors(path).tensors].map(([key, { shape }]) => `${key} [${shape}]`).toSorted();
+      [...openSafetensors(path).tensors]
+        .map(([key, { shape }]) => `${key} [${shape}]`)
+        .toSorted((a, b) => (a < b ? -1 : 1));
     expect(shapes(file)).toEqual(shapes(golden(CASE, "expected.safetensors")));
     const differences = events[0]!["differences"] as Record<string, number>;
     for (const kind of ["base.logits", "adapter.logits", "trained.logits", "merged.logits"]) {
