@@ -13,6 +13,10 @@ const entry = (summary: string, load: () => Promise<{ readonly default: Command 
 });
 
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
+  [
+    "quickstart",
+    entry("Train, switch, blend and merge adapters on the embedded base", () => import("./commands/quickstart.ts")),
+  ],
   ["train", entry("Fine-tune a model with an adapter, or fully", () => import("./commands/train.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
