@@ -11,14 +11,26 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   runtime: ["tensor", "graph"],
   data: ["tensor", "files"],
   models: ["tensor", "files", "graph", "autodiff"],
-  precision: ["tensor", "files", "graph", "models"],
+  precision: ["tensor", "files", "graph", "runtime", "models"],
   adapters: ["tensor", "files", "graph", "autodiff", "models", "data"],
   program: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
-  evaluate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "program"],
+  evaluate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   generate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   train: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program", "evaluate"],
   merge: ["tensor", "files", "runtime", "data", "models", "adapters", "program", "evaluate", "train"],
-  verify: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "program", "evaluate", "train", "merge"],
+  verify: [
+    "tensor",
+    "files",
+    "graph",
+    "runtime",
+    "data",
+    "models",
+    "adapters",
+    "program",
+    "evaluate",
+    "train",
+    "merge",
+  ],
   report: ["tensor", "files", "train"],
   cli: ["*"],
 };
@@ -54,7 +66,8 @@ test("rooms import only what ARCHITECTURE.md allows", () => {
     for (const target of importsOf(path).filter((each) => each.startsWith("."))) {
       const to = relative(root, join(dirname(path), target));
       const other = to.includes("/") ? to.slice(0, to.indexOf("/")) : "";
-      if (other === room || allowed.includes("*") || (other === "" && COMMON.includes(to)) || allowed.includes(other)) continue;
+      if (other === room || allowed.includes("*") || (other === "" && COMMON.includes(to)) || allowed.includes(other))
+        continue;
       wrong.push(`${file} imports ${to}: ${room} may import ${allowed.join(", ") || "nothing"}`);
     }
   }
@@ -63,14 +76,17 @@ test("rooms import only what ARCHITECTURE.md allows", () => {
 
 test("only runtime/ imports ONNX Runtime", () => {
   const outside = sources(root).filter(
-    (path) => !relative(root, path).startsWith("runtime/") && importsOf(path).some((name) => name.startsWith("onnxruntime-")),
+    (path) =>
+      !relative(root, path).startsWith("runtime/") && importsOf(path).some((name) => name.startsWith("onnxruntime-")),
   );
   expect(outside).toEqual([]);
 });
 
 test("no room below cli/ prints or reads the environment", () => {
   const wrong = sources(root).filter(
-    (path) => !relative(root, path).startsWith("cli/") && /\bconsole\.|process\.(env|argv|stdout|stderr)/.test(readFileSync(path, "utf8")),
+    (path) =>
+      !relative(root, path).startsWith("cli/") &&
+      /\bconsole\.|process\.(env|argv|stdout|stderr)/.test(readFileSync(path, "utf8")),
   );
   expect(wrong.map((path) => relative(root, path))).toEqual([]);
 });
@@ -78,6 +94,8 @@ test("no room below cli/ prints or reads the environment", () => {
 test("ARCHITECTURE.md names every room, in at most 120 lines", () => {
   const text = readFileSync(join(root, "../ARCHITECTURE.md"), "utf8");
   expect(text.split("\n").length).toBeLessThanOrEqual(121);
-  const rooms = readdirSync(root, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+  const rooms = readdirSync(root, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? [entry.name] : [],
+  );
   expect(rooms.filter((room) => !text.includes(`\`${room}/\``))).toEqual([]);
 });

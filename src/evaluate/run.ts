@@ -1,6 +1,8 @@
 /** The library's `evaluate()`: a model with adapters on a file. */
 
 import type { Dataset } from "../data/dataset.ts";
+import { byteLevels } from "../precision/levels.ts";
+import { atPrecision, type Precision } from "../precision/precision.ts";
 import { openBase, readData } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
@@ -20,6 +22,10 @@ export interface EvaluateInput {
   /** Whether the prompt of prompt/completion rows is no target. */
   readonly maskPrompt?: boolean;
   readonly threads?: number;
+  /** Arithmetic of the base. */
+  readonly precision?: Precision;
+  /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
+  readonly cacheDir?: string | null;
   /** A safetensors file to write every row's scores to. */
   readonly logits?: string | null;
   /** Told of what is no error: an adapter that names another base. */
@@ -33,16 +39,23 @@ export const EVALUATE_DEFAULTS = {
   maxLength: 1024,
   maskPrompt: true,
   threads: 2,
+  precision: "fp32",
+  cacheDir: null,
   logits: null,
 } as const;
 
 /** Loss over the whole file and the task's metrics. Throws LowrankError for data, models or adapters that do not fit. */
 export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Promise<Evaluation> {
-  const { model, data, adapters, task, maxLength, maskPrompt, threads, logits } = { ...EVALUATE_DEFAULTS, ...input };
+  const { model, data, adapters, task, maxLength, maskPrompt, threads, logits, precision, cacheDir } = {
+    ...EVALUATE_DEFAULTS,
+    ...input,
+  };
   const base = openBase(model);
   const opened = openAdapters(adapters);
   const dataset: Dataset = readData(base, data, { task: adapterTask(base, opened, task), maxLength, maskPrompt });
-  const { setup, loaded } = settleWithAdapters(base, opened, task, dataset.task);
+  const { setup: settled, loaded } = settleWithAdapters(base, opened, task, dataset.task);
+  const levels = precision === "int8" ? await byteLevels(runtime) : 127;
+  const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { precision, cacheDir, levels }) };
   warnOfBases(opened, base, model, input.onWarning);
   const evaluator = createEvaluator({ runtime, session: { threads }, setup, adapters: loaded.mounted });
   try {

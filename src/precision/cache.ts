@@ -22,6 +22,7 @@ import { toFloat32 } from "../tensor/convert.ts";
 import { sameShape } from "../tensor/shape.ts";
 import type { StoredTensor } from "../tensor/tensor.ts";
 import { int8Weights } from "./int8.ts";
+import type { Levels } from "./levels.ts";
 import { columnScales, quantiseColumns } from "./quantise-matrix.ts";
 
 /** Raised whenever the numbers in the file would be others. */
@@ -57,7 +58,7 @@ export interface QuantiseOptions {
   /** Folder of the cache files. */
   readonly cacheDir: string;
   /** Largest magnitude of a weight: 127, or 63 where 8-bit products saturate. */
-  readonly levels: 127 | 63;
+  readonly levels: Levels;
 }
 
 type LinearModule = Extract<Module, { kind: "linear" }>;
@@ -76,7 +77,10 @@ function quantisedBase(model: Model, trace: ModelTrace, options: QuantiseOptions
   const identity = [VERSION, options.levels, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
   const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
   const path = join(options.cacheDir, `${model.name}-int8-${key}.safetensors`);
-  const modules = [...trace.modules.values()].filter((each): each is LinearModule => each.kind === "linear");
+  // A head that the checkpoint lacks is trained, and so in float32 anyway.
+  const modules = [...trace.modules.values()].filter(
+    (each): each is LinearModule => each.kind === "linear" && model.source.has(matrixOf(each.name, each.spec).name),
+  );
   if (!existsSync(path)) {
     mkdirSync(options.cacheDir, { recursive: true });
     writeSafetensors(path, cacheTensors(model, trace, modules, options.levels));
@@ -123,7 +127,7 @@ function cacheTensors(
     if (!head) quantised.add(name);
   }
   for (const [name, shape] of trace.tensors) {
-    if (quantised.has(name)) continue;
+    if (quantised.has(name) || !model.source.has(name)) continue;
     const tensor = model.source.find(name, shape);
     out.push([name, { dtype: tensor.dtype, shape, data: () => readTensor({ ...tensor, name, storedType: "" }).data }]);
   }

@@ -1,5 +1,7 @@
 /** The events of a training run: what `train --json` prints, a line each, and `train()` yields. */
 
+import type { Precision } from "../precision/precision.ts";
+
 export interface StartEvent {
   readonly event: "start";
   readonly trainableParameters: number;
@@ -11,7 +13,7 @@ export interface StartEvent {
   readonly truncatedRows: number;
   readonly steps: number;
   readonly task: string;
-  readonly precision: "fp32";
+  readonly precision: Precision;
   readonly threads: number;
   /** The step that a resumed run goes on from. */
   readonly resumedFrom?: number;

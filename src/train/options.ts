@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { UsageError } from "../errors.ts";
+import { PRECISIONS, type Precision } from "../precision/precision.ts";
 import { TASKS, type Task } from "../task.ts";
 import { SCHEDULERS, type Scheduler } from "./schedule.ts";
 
@@ -59,6 +60,12 @@ export interface TrainOptions {
   /** True: from the newest checkpoint of `out`; a path: from that one. */
   readonly resume: boolean | string;
   readonly threads: number;
+  /** Arithmetic of the frozen base: float32, or eight bits forward and backward. */
+  readonly precision: Precision;
+  /** Whether blocks are computed again in the backward pass instead of being kept; auto: when memory is short. */
+  readonly recompute: "auto" | "none" | "full";
+  /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
+  readonly cacheDir: string | null;
 }
 
 const count = z.number().int().min(1);
@@ -95,6 +102,9 @@ const schema = z.strictObject({
   saveLimit: count.default(3),
   resume: z.union([z.boolean(), z.string()]).default(false),
   threads: count.default(2),
+  precision: z.enum(PRECISIONS).default("fp32"),
+  recompute: z.enum(["auto", "none", "full"]).default("auto"),
+  cacheDir: z.string().nullable().default(null),
 }) satisfies z.ZodType<TrainOptions>;
 
 /** What a caller gives: everything with a default may be left out. */

@@ -13,6 +13,8 @@ import { UsageError } from "../errors.ts";
 import { baseWarning } from "../evaluate/adapters.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
+import type { Levels } from "../precision/levels.ts";
+import { atPrecision } from "../precision/precision.ts";
 import { type Base, openBase, peftTask, readData, resolveTask, type Setup, settle } from "../program/setup.ts";
 import type { Task } from "../task.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
@@ -33,7 +35,8 @@ export interface Prepared {
   save(folder: string, values: ReadonlyMap<string, FloatTensor>): void;
 }
 
-export function prepare(options: TrainOptions): Prepared {
+/** `levels` as byteLevels finds them, for a base in eight bits. */
+export function prepare(options: TrainOptions, levels: Levels): Prepared {
   const base = openBase(options.model);
   const full = options.method === "full";
   const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
@@ -46,7 +49,8 @@ export function prepare(options: TrainOptions): Prepared {
   const data = readData(base, options.data, { ...rowOptions, task: hint });
   const evalData =
     options.evalData === null ? null : readData(base, options.evalData, { ...rowOptions, task: data.task });
-  const setup = settle(base, data.task, suppliedBy(folder, configured, data.task));
+  const settled = settle(base, data.task, suppliedBy(folder, configured, data.task));
+  const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };
   const warning = folder && baseWarning(folder, base, options.model);
   const warnings = warning ? [warning] : [];
   const common = { warnings, setup, data, evalData, fingerprint: fingerprintOf(options, base, folder, fields) };
@@ -95,15 +99,19 @@ function refuseFields(options: TrainOptions, config: AdapterConfig, folder: Peft
   }
 }
 
-function refuseForFull({ adapterFields, initAdapter, adapterConfig, out }: TrainOptions, { model }: Base): void {
+function refuseForFull(
+  { adapterFields, initAdapter, adapterConfig, precision, out }: TrainOptions,
+  { model }: Base,
+): void {
   const given = [
     ...Object.keys(adapterFields),
     ...(initAdapter === null ? [] : ["--init-adapter"]),
     ...(adapterConfig === null ? [] : ["--adapter-config"]),
+    ...(precision === "fp32" ? [] : [`--precision ${precision}`]),
   ];
   if (given.length > 0) {
     throw new UsageError(
-      `${given.join(", ")}: full fine-tuning has no adapter. Leave it away, or choose another --method.`,
+      `${given.join(", ")}: full fine-tuning has no adapter and no frozen base. Leave it away, or choose another --method.`,
     );
   }
   if (existsSync(out) && realpathSync(out) === realpathSync(model.folder)) {
@@ -165,6 +173,7 @@ function fingerprintOf(
     evalData,
     out: _out,
     resume: _resume,
+    cacheDir: _cache,
     threads,
     maxSteps: _steps,
     saveSteps: _save,

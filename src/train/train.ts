@@ -1,11 +1,14 @@
 /** The training loop, as a stream of events. It reads top to bottom: prepare, resume, steps, evaluation, result. */
 
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { DataError, LowrankError } from "../errors.ts";
 import { createEvaluator, type Evaluator } from "../evaluate/evaluate.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
+import { byteLevels } from "../precision/levels.ts";
 import { countTargets, prepareBatch } from "../program/batch.ts";
-import { trainProgram } from "../program/program.ts";
+import { peakBytes } from "../program/memory.ts";
+import { type Program, type ProgramOptions, trainProgram } from "../program/program.ts";
 import { createRunner, type Runner } from "../program/runner.ts";
 import { batchFacts } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
@@ -21,6 +24,11 @@ import { type Prepared, prepare } from "./prepare.ts";
 import { scheduleFactor } from "./schedule.ts";
 import { type BestSoFar, listCheckpoints, loadState, type RunState, saveState } from "./state.ts";
 
+/**
+ * Share of the machine's memory that activations may take before blocks are recomputed. Of all memory, not of what is
+ * free now: a resumed run must choose as the interrupted one did.
+ */
+const KEPT_SHARE = 0.3;
 /** Options, history and times of a finished run, in its folder. */
 const REPORT_FILE = "training.json";
 
@@ -37,7 +45,8 @@ export async function* trainHere(
 ): AsyncGenerator<TrainEvent> {
   const started = performance.now();
   const options = trainOptions(input);
-  const run = prepare(options);
+  const levels = options.precision === "int8" ? await byteLevels(runtime) : 127;
+  const run = prepare(options, levels);
   const { setup, data, method } = run;
   const order: OrderOptions = { ...options, rows: data.examples.length };
   const total = options.maxSteps ?? Math.ceil(options.epochs * stepsPerEpoch(order));
@@ -51,7 +60,7 @@ export async function* trainHere(
   const mounted = [{ method, prefix: "", weight: 1 }];
   const common = { model: setup.model, task: setup.task, adapters: mounted };
   const session = { threads: options.threads };
-  const trainer = createRunner({ runtime, session, build: (shape) => trainProgram({ ...common, shape }) });
+  const trainer = createRunner({ runtime, session, build: (shape) => buildTrainer({ ...common, shape }, options) });
   const evaluator = createEvaluator({ runtime, session, setup, adapters: mounted });
   const save = (folder: string): void => run.save(folder, parameters);
   const checkpoint = (step: number): string =>
@@ -149,6 +158,13 @@ function rateFactors(
   };
 }
 
+/** The training graph; blocks are recomputed when asked for, or when keeping them would take much of the memory. */
+function buildTrainer(program: ProgramOptions, { recompute }: TrainOptions): Program {
+  const kept = trainProgram({ ...program, recompute: recompute === "full" });
+  if (recompute !== "auto" || peakBytes(kept.outputs.values()) < totalmem() * KEPT_SHARE) return kept;
+  return trainProgram({ ...program, recompute: true });
+}
+
 interface StepGradients {
   readonly loss: number;
   readonly gradients: ReadonlyMap<string, Float32Array>;
@@ -240,7 +256,7 @@ function startEvent(
     truncatedRows: data.statistics.truncatedRows,
     steps,
     task: setup.task,
-    precision: "fp32",
+    precision: options.precision,
     threads: options.threads,
     ...(from === 0 ? {} : { resumedFrom: from }),
   };

@@ -1,7 +1,9 @@
 /** `lowrank eval` */
 
+import { PRECISIONS, type Precision } from "../../precision/precision.ts";
 import { TASKS } from "../../task.ts";
 import { adapterArguments } from "../adapter-argument.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
@@ -25,6 +27,7 @@ const command: Command = defineCommand({
     maxLength: { type: "integer", help: "Tokens a row; longer ones are cut on the right" },
     maskPrompt: { type: "boolean", help: "Count the prompt's tokens, too" },
     logits: { type: "string", value: "FILE", help: "Write every row's scores to this safetensors file" },
+    precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
   defaults: async () => ({
@@ -37,10 +40,12 @@ const command: Command = defineCommand({
       import("../../evaluate/run.ts"),
       import("../../runtime/node.ts"),
     ]);
-    const { adapter, task, ...rest } = flags;
+    const { adapter, task, precision, ...rest } = flags;
     const result = await evaluateHere(
       {
         threads: defaultThreads(),
+        cacheDir: cacheFolder(),
+        precision: (precision as Precision | undefined) ?? "fp32",
         ...rest,
         onWarning: (message) => output.note(`Warning: ${message}`),
         adapters: adapterArguments(adapter),

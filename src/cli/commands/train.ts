@@ -1,9 +1,11 @@
 /** `lowrank train` */
 
+import { PRECISIONS } from "../../precision/precision.ts";
 import { TASKS } from "../../task.ts";
 import type { EvalEvent, StartEvent, StepEvent, TrainEvent } from "../../train/events.ts";
 import type { TrainInput } from "../../train/options.ts";
 import { SCHEDULERS } from "../../train/schedule.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
 import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
 import { type Output, table } from "../output.ts";
@@ -73,7 +75,12 @@ const flags = {
   saveLimit: { type: "integer", help: "Checkpoints kept" },
   resume: { type: "optional", value: "DIR", help: "Go on from the newest checkpoint of --out, or from this one" },
   threads: { type: "integer", help: "Threads to compute with (one a core)" },
-  precision: { type: "string", help: "Arithmetic of the base", choices: ["fp32"], shown: "fp32" },
+  precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
+  recompute: {
+    type: "string",
+    help: "Compute blocks again instead of keeping them",
+    choices: ["auto", "none", "full"],
+  },
   device: { type: "string", help: "Where to compute", choices: ["cpu"], shown: "cpu" },
 } as const satisfies FlagTable;
 
@@ -117,7 +124,6 @@ async function trainCommand({ flags: given, output }: Call<typeof flags>): Promi
 
 function trainInput(given: FlagsOf<typeof flags>): TrainInput {
   const {
-    precision: _precision,
     device: _device,
     config: _config,
     json: _json,
@@ -128,6 +134,7 @@ function trainInput(given: FlagsOf<typeof flags>): TrainInput {
   const fields = Object.entries(options).filter(([name]) => Object.hasOwn(ADAPTER_FLAGS, name));
   return {
     threads: defaultThreads(),
+    cacheDir: cacheFolder(),
     ...own,
     adapterFields: Object.fromEntries(fields.map(([name, value]) => [peftName(name), fieldValue(name, value)])),
   } as unknown as TrainInput;
