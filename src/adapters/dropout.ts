@@ -11,10 +11,11 @@ import { hash2, hashText } from "../tensor/random.ts";
  */
 export function dropOut(x: Value, stream: Stream, module: string, rate: number): Value {
   const count = x.shape.reduce((a, b) => a * b, 1);
-  const keep = stream.derive(`dropout.${module}`, x.shape, "bool", ({ draw }) => ({
+  const name = `dropout.${module}.${x.shape.join("x")}`; // a module may be called with other numbers of rows
+  const keep = stream.derive(name, x.shape, "bool", ({ draw }) => ({
     dtype: "bool",
     shape: x.shape,
-    data: keepMask(count, rate, hash2(draw, hashText(module))),
+    data: keepMask(count, rate, hash2(draw, hashText(name))),
   }));
   return where(keep, scale(x, 1 / (1 - rate)), scalar(0));
 }

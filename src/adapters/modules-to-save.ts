@@ -19,13 +19,16 @@ export interface SavedTensors {
   holder(tensor: string): string | null;
 }
 
-/** Which modules and tensors the names of modules_to_save take in: whole names or their ends, and all below. */
+/**
+ * Which modules and tensors the names of modules_to_save take in: whatever ends with one of them, and all below. As in
+ * PEFT the end need not be a whole word: `classifier` takes in DistilBERT's `pre_classifier`, too.
+ */
 export function savedTensors(names: readonly string[]): SavedTensors {
   const holder = (path: string): string | null => {
     const parts = path.split(".");
     for (let length = 1; length <= parts.length; length++) {
       const module = parts.slice(0, length).join(".");
-      if (names.some((name) => module === name || module.endsWith(`.${name}`))) return module;
+      if (names.some((name) => module.endsWith(name))) return module;
     }
     return null;
   };

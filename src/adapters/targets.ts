@@ -1,6 +1,6 @@
 /**
  * Which modules a method adapts, by PEFT's rules (`tuners/tuners_utils.py`): a list matches whole names or their ends,
- * a string is a regular expression for the whole name, "all-linear" is every linear layer but the output head.
+ * a string is a regular expression for the whole name, "all-linear" is every linear layer but the model's last.
  */
 
 import { UsageError } from "../errors.ts";
@@ -25,7 +25,7 @@ export function selectTargets(
   const { target_modules: wanted, exclude_modules: excluded } = rules;
   const all = [...trace.modules.values()];
   const named = all.filter((module) =>
-    wanted === "all-linear" ? module.kind === "linear" && !module.head : matches(module.name, wanted),
+    isAllLinear(wanted) ? module.kind === "linear" && !isOutput(module, trace) : matches(module.name, wanted),
   );
   const unmatched = Array.isArray(wanted)
     ? wanted.filter((each) => !all.some(({ name }) => matches(name, [each])))
@@ -41,6 +41,22 @@ export function selectTargets(
     throw new UsageError("exclude_modules and layers_to_transform leave no target module. Loosen one of them.");
   }
   return kept;
+}
+
+function isAllLinear(wanted: TargetRules["target_modules"]): boolean {
+  return typeof wanted === "string" && wanted.toLowerCase() === "all-linear";
+}
+
+/**
+ * Whether all-linear leaves a layer out: a language model's scores of the vocabulary, a classifier's of the classes.
+ * Poolers and transforms before them are layers like others.
+ */
+function isOutput({ name, kind, head, spec }: Module, { modules }: ModelTrace): boolean {
+  if (kind !== "linear" || !head) return false;
+  if (name === "classifier" || name === "score") return true;
+  const vocabulary = [...modules.values()].find((module) => module.kind === "embedding");
+  const last = [...modules.keys()].at(-1) === name;
+  return last && vocabulary?.kind === "embedding" && spec.out === vocabulary.spec.rows;
 }
 
 /** Whether a module's name fits a list of names or ends, or a regular expression. */

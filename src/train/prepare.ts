@@ -49,10 +49,11 @@ export function prepare(options: TrainOptions, levels: Levels): Prepared {
   const data = readData(base, options.data, { ...rowOptions, task: hint });
   const evalData =
     options.evalData === null ? null : readData(base, options.evalData, { ...rowOptions, task: data.task });
-  const settled = settle(base, data.task, suppliedBy(folder, configured, data.task));
+  const settled = settle(base, data.task, suppliedBy(base, folder, configured, data.task));
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };
   const warning = folder && baseWarning(folder, base, options.model);
-  const warnings = warning ? [warning] : [];
+  const added = folder || full ? [] : newModules(setup, configured!);
+  const warnings = [...(warning ? [warning] : []), ...(added.length > 0 ? [newModulesWarning(added, setup)] : [])];
   const common = { warnings, setup, data, evalData, fingerprint: fingerprintOf(options, base, folder, fields) };
   if (full) {
     const method = bindFull(setup.trace);
@@ -63,7 +64,7 @@ export function prepare(options: TrainOptions, levels: Levels): Prepared {
   const adapter = folder
     ? loadAdapter(folder, base.model, setup.trace)
     : createAdapter(
-        parseAdapterConfig(withFacts(fields!, configured!, setup, options), "adapter configuration"),
+        parseAdapterConfig(withFacts(fields!, configured!, setup, options, added), "adapter configuration"),
         base.model,
         setup.trace,
         options.seed,
@@ -73,11 +74,35 @@ export function prepare(options: TrainOptions, levels: Levels): Prepared {
 }
 
 /** Tensors that the checkpoint may lack, since the run brings them: those of the adapter's file, or a task's new head. */
-function suppliedBy(folder: PeftFolder | null, config: AdapterConfig | null, task: Task): (name: string) => boolean {
+function suppliedBy(
+  { model }: Base,
+  folder: PeftFolder | null,
+  config: AdapterConfig | null,
+  task: Task,
+): (name: string) => boolean {
   if (folder) return (name) => folder.tensors.has(`base_model.model.${name}`);
   const heads = TASK_HEADS[peftTask(task) ?? ""] ?? [];
   const saved = savedTensors([...(config?.modules_to_save ?? []), ...heads]);
-  return (name) => saved.covers(name.slice(0, name.lastIndexOf(".")));
+  const { basePrefix } = model.architecture;
+  const headed = (name: string): boolean =>
+    heads.length > 0 && (!name.startsWith(basePrefix) || name.startsWith(`${basePrefix}pooler.`));
+  return (name) => headed(name) || saved.covers(moduleOf(name));
+}
+
+/** Modules of a new head that the checkpoint lacks and that nothing saves yet: they must go with the adapter. */
+function newModules({ model, trace, task }: Setup, config: AdapterConfig): string[] {
+  const heads = TASK_HEADS[peftTask(task) ?? ""] ?? [];
+  const { covers } = savedTensors([...(config.modules_to_save ?? []), ...heads]);
+  const lacking = [...trace.tensors.keys()].filter((name) => !model.source.has(name)).map(moduleOf);
+  return [...new Set(lacking)].filter((module) => !covers(module));
+}
+
+function newModulesWarning(modules: readonly string[], { model }: Setup): string {
+  return `${model.folder} lacks ${modules.join(", ")}: trained from new values, and saved with the adapter (modules_to_save).`;
+}
+
+function moduleOf(tensor: string): string {
+  return tensor.slice(0, tensor.lastIndexOf("."));
 }
 
 /** Options that would be passed over in silence. */
@@ -148,6 +173,7 @@ function withFacts(
   config: AdapterConfig,
   { task, trace }: Setup,
   { model }: TrainOptions,
+  added: readonly string[],
 ): Record<string, unknown> {
   const transposed = [...trace.modules.values()].some(
     ({ kind, spec }) => kind === "linear" && spec.layout === "in,out",
@@ -156,6 +182,7 @@ function withFacts(
     ...fields,
     task_type: config.task_type ?? peftTask(task),
     base_model_name_or_path: config.base_model_name_or_path ?? model,
+    ...(added.length > 0 ? { modules_to_save: [...(config.modules_to_save ?? []), ...added] } : {}),
     ...("fan_in_fan_out" in config ? { fan_in_fan_out: config.fan_in_fan_out || transposed } : {}),
   };
 }
