@@ -9,12 +9,15 @@ import { ModelError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { openSafetensors, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
+import { openTorchFile } from "../files/torch-file.ts";
 import type { Adapter } from "./adapter.ts";
 import { type AdapterConfig, parseAdapterConfig, writtenFields } from "./bind.ts";
 import { PEFT_VERSION } from "./config-fields.ts";
 
 export const CONFIG_FILE = "adapter_config.json";
 export const WEIGHTS_FILE = "adapter_model.safetensors";
+/** What PEFT wrote before safetensors; read, never written. */
+const PICKLED_FILE = "adapter_model.bin";
 
 export interface PeftFolder {
   readonly path: string;
@@ -32,15 +35,10 @@ export function openPeftFolder(path: string): PeftFolder {
   }
   const config = parseAdapterConfig(readJsonObject(join(path, CONFIG_FILE)), join(path, CONFIG_FILE));
   const weights = join(path, WEIGHTS_FILE);
-  if (!existsSync(weights)) {
-    const pickled = existsSync(join(path, "adapter_model.bin"));
-    throw new ModelError(
-      pickled
-        ? `${path}: holds adapter_model.bin, a pickle that could run code when opened. Save it again with safetensors (PEFT: model.save_pretrained(path, safe_serialization=True)).`
-        : `${path}: no ${WEIGHTS_FILE} beside ${CONFIG_FILE}. Copy or train the adapter again.`,
-    );
-  }
-  return { path, config, tensors: openSafetensors(weights).tensors };
+  if (existsSync(weights)) return { path, config, tensors: openSafetensors(weights).tensors };
+  const pickled = join(path, PICKLED_FILE);
+  if (existsSync(pickled)) return { path, config, tensors: openTorchFile(pickled).tensors };
+  throw new ModelError(`${path}: no ${WEIGHTS_FILE} beside ${CONFIG_FILE}. Copy or train the adapter again.`);
 }
 
 /** Writes an adapter as PEFT does. The bytes depend on configuration and values alone. */

@@ -8,6 +8,7 @@ import { isRecord, readJsonObject } from "./json-file.ts";
 import { noWeightsError } from "./no-weights.ts";
 import { quoteName } from "./quote.ts";
 import { openSafetensors, type TensorEntry } from "./safetensors.ts";
+import { openTorchFile } from "./torch-file.ts";
 
 export interface Checkpoint {
   /** As it was given. */
@@ -18,15 +19,25 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
 }
 
-const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+interface Layout {
+  /** The one file, or the index of several. */
+  readonly single: string;
+  readonly index: string;
+  open(path: string): { readonly tensors: ReadonlyMap<string, TensorEntry> };
+}
+
+/** What weights are called, in the order of preference. */
+const LAYOUTS: readonly Layout[] = [
+  { single: "model.safetensors", index: "model.safetensors.index.json", open: openSafetensors },
+  { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", open: openTorchFile },
+];
 /** Names that a message lists before it only counts the rest. */
 const LISTED = 100;
 
 /**
- * Opens a checkpoint: `config.json` with `model.safetensors`, or with `model.safetensors.index.json` and its shards.
- * Symbolic links are followed (Hugging Face's cache is made of them). No tensor data is read. Throws ModelError for a
- * folder that is no usable checkpoint, FormatError for a damaged safetensors file.
+ * Opens a checkpoint: `config.json` with `model.safetensors`, or with `model.safetensors.index.json` and its shards;
+ * failing these, `pytorch_model.bin` or its shards, which are read without running anything. Symbolic links are followed (Hugging Face's cache is made of them). No tensor data is read. Throws ModelError for a
+ * folder that is no usable checkpoint, FormatError for a damaged weights file.
  */
 export function openCheckpoint(folder: string): Checkpoint {
   const files = listFolder(folder);
@@ -36,10 +47,12 @@ export function openCheckpoint(folder: string): Checkpoint {
     );
   }
   const config = asModelError(() => readJsonObject(present(join(folder, "config.json"))));
-  if (files.includes(SINGLE)) {
-    return { folder, config, tensors: openSafetensors(present(join(folder, SINGLE))).tensors };
+  for (const layout of LAYOUTS) {
+    if (files.includes(layout.single)) {
+      return { folder, config, tensors: layout.open(present(join(folder, layout.single))).tensors };
+    }
+    if (files.includes(layout.index)) return { folder, config, tensors: openShards(folder, layout) };
   }
-  if (files.includes(INDEX)) return { folder, config, tensors: openShards(folder) };
   throw noWeightsError(folder, files);
 }
 
@@ -59,21 +72,21 @@ function present(path: string): string {
   throw new ModelError(`${path} is a symbolic link to a file that does not exist. Download the model again.`);
 }
 
-function openShards(folder: string): Map<string, TensorEntry> {
-  const index = join(folder, INDEX);
+function openShards(folder: string, layout: Layout): Map<string, TensorEntry> {
+  const index = join(folder, layout.index);
   const shardOf = asModelError(() => readIndex(present(index)));
   const shards = [...new Set(shardOf.values())].sort((a, b) => (a < b ? -1 : 1));
   const missing = shards.filter((shard) => statSync(join(folder, shard), { throwIfNoEntry: false }) === undefined);
   if (missing.length > 0) {
     throw new ModelError(
-      `${folder}: ${missing.length} of ${shards.length} files that ${INDEX} names are missing${linksAmong(folder, missing)}: ` +
+      `${folder}: ${missing.length} of ${shards.length} files that ${layout.index} names are missing${linksAmong(folder, missing)}: ` +
         `${list(missing)}. Download them.`,
     );
   }
   const tensors = new Map<string, TensorEntry>();
   const problems: string[] = [];
   for (const shard of shards) {
-    for (const [name, entry] of openSafetensors(join(folder, shard)).tensors) {
+    for (const [name, entry] of layout.open(join(folder, shard)).tensors) {
       const indexed = shardOf.get(name);
       if (indexed === shard) tensors.set(name, entry);
       else

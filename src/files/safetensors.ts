@@ -1,11 +1,11 @@
 /** Reading safetensors files: headers at once, tensor data only when asked for. */
 
-import { closeSync, fstatSync, openSync, readSync, realpathSync, statSync } from "node:fs";
+import { fstatSync, realpathSync } from "node:fs";
 import { FormatError } from "../errors.ts";
 import { typedView } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { ioError } from "./io-error.ts";
 import { quoteName } from "./quote.ts";
+import { readExactly, withFile, withReadErrors } from "./read-file.ts";
 import { AGAIN, type Header, parseHeader, type TensorEntry } from "./safetensors-header.ts";
 
 export type { TensorEntry } from "./safetensors-header.ts";
@@ -18,8 +18,6 @@ export interface SafetensorsFile extends Header {
 
 /** The reference's limit. */
 const HEADER_LIMIT = 100_000_000;
-/** Bytes a single read takes at most; the system's own limit is just below 2 GiB. */
-const READ_LIMIT = 2 ** 30;
 
 /** A file's bytes at a place; always as many as asked for. */
 type ReadAt = (offset: number, length: number) => Uint8Array;
@@ -103,45 +101,4 @@ function hint(start: Uint8Array): string {
     return "It is a pickled PyTorch file: convert it to safetensors.";
   if (text.startsWith("GGUF")) return "It is a GGUF file: name it .gguf.";
   return AGAIN;
-}
-
-function withFile<T>(path: string, use: (file: number) => T): T {
-  return withReadErrors(path, () => {
-    // Asked first, because opening a named pipe would wait for ever.
-    if (!statSync(path).isFile())
-      throw new FormatError(`${path}: found a folder or device, needed a file. Check the path.`);
-    const file = openSync(path, "r");
-    try {
-      return use(file);
-    } finally {
-      closeSync(file);
-    }
-  });
-}
-
-function withReadErrors<T>(path: string, step: () => T): T {
-  try {
-    return step();
-  } catch (error) {
-    throw ioError("read", path, error);
-  }
-}
-
-function readExactly(file: number, path: string, offset: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const count = readSync(file, bytes, {
-      offset: done,
-      length: Math.min(READ_LIMIT, length - done),
-      position: offset + done,
-    });
-    if (count === 0) {
-      throw new FormatError(
-        `${path}: the file ended at byte ${offset + done}, needed ${offset + length}: it changed while being read.`,
-      );
-    }
-    done += count;
-  }
-  return bytes;
 }
