@@ -31,7 +31,8 @@ export function createAdapter(
   const context = { ...bindContext(model, trace, true), ...(tokenize ? { tokenize } : {}) };
   const completed = completeConfig(config, context);
   const method = bindMethod(completed, context);
-  return { config: completed, method, tensors: initialTensors(method, model, seed) };
+  const tensors = initialTensors(method, model, seed);
+  return { config: completed, method: method.from?.(tensors) ?? method, tensors };
 }
 
 /** What configurations are bound to. `strict` is for new adapters: everything they name must be there. */
@@ -100,7 +101,22 @@ export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace)
       problems,
     );
   }
-  return { config, method, tensors };
+  return { config, method: startedMethod(folder, config, method, model), tensors };
+}
+
+/**
+ * The method of a file that was saved without conversion: PEFT starts anew from a part of the base each time it loads
+ * one, and so do we. Singular values and QR are unique but for signs, which the product lacks.
+ */
+function startedMethod({ path }: PeftFolder, config: AdapterConfig, method: BoundMethod, model: Model): BoundMethod {
+  if (!method.from) return method;
+  if (config.peft_type === "LORA" && String(config.init_lora_weights).includes("niter")) {
+    throw new AdapterMismatchError(
+      `${path} starts from init_lora_weights ${config.init_lora_weights}, random values that it does not hold. Convert it in PEFT: save_pretrained(path, path_initial_model_for_weight_conversion=…).`,
+      [`init_lora_weights ${config.init_lora_weights}`],
+    );
+  }
+  return method.from(initialTensors(method, model, 0));
 }
 
 /** Binding that fails is a misfit of file and model here, not the user's wrong option. */

@@ -6,7 +6,7 @@ import type { ModelTrace } from "../models/trace.ts";
 import { type BitFitConfig, bindBitFit, bitFitConfig, completeBitFit } from "./bitfit.ts";
 import { bindIa3, completeIa3, type Ia3Config, ia3Config } from "./ia3.ts";
 import { bindLora } from "./lora.ts";
-import { completeLora, LORA_FIXED, type LoraConfig, loraConfig } from "./lora-config.ts";
+import { completeLora, LORA_FIXED, type LoraConfig, loraConfig, storedConfig } from "./lora-config.ts";
 import type { BoundMethod } from "./method.ts";
 import {
   bindPrefixTuning,
@@ -117,5 +117,9 @@ export function bindMethod(config: AdapterConfig, context: BindContext): BoundMe
 
 /** Every field that PEFT writes for a configuration. */
 export function writtenFields(config: AdapterConfig): Record<string, unknown> {
-  return { ...methodOf(config.peft_type, "adapter").fixed, ...config };
+  const { enable_lora: _own, ...fields } = {
+    enable_lora: null,
+    ...(config.peft_type === "LORA" ? storedConfig(config) : config),
+  };
+  return { ...methodOf(config.peft_type, "adapter").fixed, ...fields };
 }

@@ -15,7 +15,15 @@ export function composeMethods(composed: readonly BoundMethod[]): BoundMethod {
     }
   }
   const sum = (of: (method: BoundMethod) => number): number => methods.reduce((total, each) => total + of(each), 0);
+  const starting = methods.some(({ from }) => from);
   return {
+    ...(starting ? { from: (initial) => composeMethods(methods.map((each) => each.from?.(initial) ?? each)) } : {}),
+    stored: (values) =>
+      new Map(
+        methods.flatMap((each) => [
+          ...(each.stored?.(values) ?? [...each.parameters.keys()].map((key) => [key, values(key)] as const)),
+        ]),
+      ),
     parts: methods,
     parameters,
     targets: [...new Set(methods.flatMap(({ targets }) => targets))],

@@ -10,7 +10,7 @@ import { reduceSum, reshape } from "../graph/ops/broadcast.ts";
 import { gemm, matMul } from "../graph/ops/matmul.ts";
 import { detach } from "../graph/ops/rule.ts";
 import type { EmbeddingSpec, LinearSpec, Weights } from "../models/weights.ts";
-import { type Branch, matrixShape } from "./branch.ts";
+import { type Branch, matrixShape, placedValue } from "./branch.ts";
 import type { DecorateOptions } from "./method.ts";
 
 export interface DoraContext {
@@ -27,7 +27,10 @@ export function doraLinear(context: DoraContext, x: Value, dropped: Value, spec:
   const bare = { ...spec, bias: false };
   const plain = frozen.linear(branch.module, dropped, bare); // [N, out]
   const low = matMul(dropped, value(branch.A.key), { transB: true, alpha: branch.scaling }); // [N, r]
-  const decomposed = mul(gemm(low, value(branch.B.key), plain, { transB: true }), magnitudeRatio(context));
+  const decomposed = mul(
+    gemm(low, placedValue(branch, value(branch.B.key)), plain, { transB: true }),
+    magnitudeRatio(context),
+  );
   if (options.weight === 1 && frozen === base && dropped === x) {
     return spec.bias ? add(decomposed, base.get(`${branch.module}.bias`, [spec.out])) : decomposed;
   }
@@ -52,7 +55,7 @@ export function doraEmbedding(context: DoraContext, low: Value, ids: Value, spec
 function magnitudeRatio({ base, branch, value, options }: DoraContext): Value {
   const { layout, matrix, scaling, out } = branch;
   const W = (options.frozen ?? base).get(matrix, matrixShape(branch));
-  const [A, B] = [value(branch.A.key), value(branch.B.key)];
+  const [A, B] = [value(branch.A.key), placedValue(branch, value(branch.B.key))];
   const inputs = layout === "in,out" ? 0 : 1;
   const column = (x: Value): Value => reshape(x, [out, 1]);
   const own = column(reduceSum(mul(W, W), [inputs]));

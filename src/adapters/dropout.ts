@@ -2,22 +2,32 @@
 
 import { scalar, type Value } from "../graph/graph.ts";
 import { scale, where } from "../graph/ops/arithmetic.ts";
-import type { Stream } from "../models/stream.ts";
+import type { Stream, StreamSize } from "../models/stream.ts";
 import { hash2, hashText } from "../tensor/random.ts";
+import { sameShape, sizeOf } from "../tensor/shape.ts";
 
 /**
  * x with a share of `rate` of its elements set to 0 and the rest scaled up, drawn by counter: the mask depends only on
  * the batch's draw, the module and the element's place, so a resumed run repeats it.
  */
 export function dropOut(x: Value, stream: Stream, module: string, rate: number): Value {
-  const count = x.shape.reduce((a, b) => a * b, 1);
-  const name = `dropout.${module}.${x.shape.join("x")}`; // a module may be called with other numbers of rows
-  const keep = stream.derive(name, x.shape, "bool", ({ draw }) => ({
+  const name = maskName(stream, module, x.shape);
+  const shapeOf = ({ N }: StreamSize): readonly number[] => (x.shape[0] === stream.N ? x.shape.with(0, N) : x.shape);
+  const keep = stream.derive(name, shapeOf, "bool", ({ draw }, shape) => ({
     dtype: "bool",
-    shape: x.shape,
-    data: keepMask(count, rate, hash2(draw, hashText(name))),
+    shape,
+    data: keepMask(sizeOf(shape), rate, hash2(draw, hashText(name))),
   }));
   return where(keep, scale(x, 1 / (1 - rate)), scalar(0));
+}
+
+/** One mask a module and shape: a module may be called with other numbers of rows, and again when recomputed. */
+function maskName(stream: Stream, module: string, shape: readonly number[]): string {
+  for (let variant = 0; ; variant++) {
+    const name = `dropout.${module}${variant === 0 ? "" : `.${variant}`}`;
+    const held = stream.derived.get(name);
+    if (!held || sameShape(held.shapeOf(stream), shape)) return name;
+  }
 }
 
 /** 1 with probability 1 - rate, else 0; xorshift32 from `seed`. */

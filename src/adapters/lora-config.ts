@@ -27,6 +27,11 @@ export interface LoraConfig extends CommonConfig {
   readonly fan_in_fan_out: boolean;
   readonly bias: "none" | "all" | "lora_only";
   readonly init_lora_weights: boolean | string;
+  /**
+   * loralib's MergedLinear: which of the equal slices of a fused layer's outputs get a branch of rank r each, as
+   * [true, false, true] for q and v of a fused qkv. No field of PEFT: files hold the plain LoRA that does the same.
+   */
+  readonly enable_lora: readonly boolean[] | null;
   readonly trainable_token_indices: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
 }
 
@@ -50,6 +55,11 @@ const schema = z.object({
   fan_in_fan_out: z.boolean().default(false),
   bias: z.enum(["none", "all", "lora_only"]).default("none"),
   init_lora_weights: z.union([z.boolean(), z.string()]).default(true),
+  enable_lora: z
+    .array(z.boolean())
+    .refine((slices) => slices.includes(true), "needs a true")
+    .nullable()
+    .default(null),
   trainable_token_indices: z
     .union([z.array(z.number().int()), z.record(z.string(), z.array(z.number().int()))])
     .nullable()
@@ -101,6 +111,33 @@ export function completeLora(
     target_modules: config.target_modules ?? defaultTargets,
     modules_to_save: withTaskHead(config),
     fan_in_fan_out: config.fan_in_fan_out || layouts.includes("in,out"),
+  };
+}
+
+/** Whether an `init_lora_weights` takes the initial branch off the base, as PEFT does for these. */
+export function changesBase(kind: boolean | string): boolean {
+  return kind === "olora" || (typeof kind === "string" && /^pissa(_niter_\d+)?$/.test(kind));
+}
+
+/**
+ * The configuration of the plain LoRA that a trained adapter is written as. One that starts from a part of the base has
+ * twice the rank, as PEFT converts it; one of k slices has k times. Alpha grows with it, so that the scale stays.
+ */
+export function storedConfig(config: LoraConfig): LoraConfig {
+  const slices = config.enable_lora;
+  const factor = (changesBase(config.init_lora_weights) ? 2 : 1) * (slices?.filter(Boolean).length ?? 1);
+  if (factor === 1 && !slices && !changesBase(config.init_lora_weights)) return config;
+  const grown = config.use_rslora ? Math.sqrt(factor) : factor;
+  const times = (patterns: Readonly<Record<string, number>>, by: number): Record<string, number> =>
+    Object.fromEntries(Object.entries(patterns).map(([pattern, value]) => [pattern, by * value]));
+  return {
+    ...config,
+    r: factor * config.r,
+    lora_alpha: grown * config.lora_alpha,
+    rank_pattern: times(config.rank_pattern, factor),
+    alpha_pattern: times(config.alpha_pattern, grown),
+    init_lora_weights: true,
+    enable_lora: null,
   };
 }
 

@@ -2,10 +2,21 @@
 
 import { UsageError } from "../errors.ts";
 import type { Random } from "../tensor/random.ts";
-import type { Branch } from "./branch.ts";
-import type { Parameter } from "./method.ts";
+import { floatTensor } from "../tensor/tensor.ts";
+import { type Branch, matrixShape } from "./branch.ts";
+import { leadingQ, type Matrix, randomRightSingular, rightSingular, times, timesTransposed } from "./linear-algebra.ts";
+import { changesBase } from "./lora-config.ts";
+import { transposed } from "./low-rank.ts";
+import type { InitContext, Parameter } from "./method.ts";
 
-export type BranchFacts = Omit<Branch, "A" | "B" | "magnitude"> & { readonly rank: number };
+export type BranchFacts = Omit<Branch, "A" | "B" | "magnitude" | "start"> & {
+  /** Rows of A. */
+  readonly rank: number;
+  /** Shape of B [rows, columns]. */
+  readonly shapeB: readonly [number, number];
+  readonly keyA: string;
+  readonly keyB: string;
+};
 
 type Init = NonNullable<Parameter["init"]>;
 
@@ -18,10 +29,14 @@ interface BranchInit {
  * - true: A Kaiming uniform with a = √5, which is U(±1/√in), B zero; embeddings A zero, B standard normal.
  * - false: A and B as PyTorch fills new layers, so that the branch does something at once.
  * - "gaussian": A normal with deviation 1/r, B zero.
+ * - "pissa", "pissa_niter_4": A and B from the largest singular values of the matrix, exact or by so many iterations of
+ *   a random subspace (Meng et al. 2024); "olora": from its QR decomposition (Büyükakyüz 2024). Both take B·A off the base.
  * - "orthogonal": A and B from the odd and even rows of a random orthogonal matrix [r, r].
  */
 export function branchInit(kind: boolean | string, facts: BranchFacts): BranchInit {
-  const { kind: layer, in: width, out, rank, module } = facts;
+  const { kind: layer, in: width, out, rank, module, shapeB } = facts;
+  const [, columnsB] = shapeB;
+  const sizeB = shapeB[0] * columnsB;
   const zeros =
     (count: number): Init =>
     () =>
@@ -31,22 +46,91 @@ export function branchInit(kind: boolean | string, facts: BranchFacts): BranchIn
     return kind === false ? { A: ({ random }) => normals(rank * width, 1, random), B } : { A: zeros(rank * width), B };
   }
   const kaiming: Init = ({ random }) => uniforms(rank * width, 1 / Math.sqrt(width), random);
-  if (kind === true) return { A: kaiming, B: zeros(out * rank) };
-  if (kind === false) return { A: kaiming, B: ({ random }) => uniforms(out * rank, 1 / Math.sqrt(rank), random) };
+  if (kind === true) return { A: kaiming, B: zeros(sizeB) };
+  if (kind === false) return { A: kaiming, B: ({ random }) => uniforms(sizeB, 1 / Math.sqrt(columnsB), random) };
   if (kind.toLowerCase() === "gaussian") {
-    return { A: ({ random }) => normals(rank * width, 1 / rank, random), B: zeros(out * rank) };
+    return { A: ({ random }) => normals(rank * width, 1 / columnsB, random), B: zeros(sizeB) };
   }
+  if (facts.slices) throw new UsageError(`enable_lora has no init_lora_weights ${kind}. Use true, false or gaussian.`);
+  if (kind === "olora") return oloraInit(facts);
+  if (changesBase(kind)) return pissaInit(facts, kind);
   if (kind === "orthogonal") return orthogonalInit(module, rank, width, out);
   // These start from data or gradients and leave the base alone: a trained adapter of theirs is a plain one.
   if (kind === "eva" || kind === "lora_ga") return { A: unmade(kind), B: unmade(kind) };
   throw new UsageError(
-    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal".`,
+    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora".`,
   );
 }
 
 function unmade(kind: string): Init {
   return () => {
     throw new UsageError(`init_lora_weights ${kind} cannot be computed here. Start from true, or from an adapter.`);
+  };
+}
+
+/** The matrix [out, in], however it is stored. */
+function matrixOf({ layout, matrix, in: width, out, rank, module }: BranchFacts, base: InitContext["base"]): Matrix {
+  if (rank > Math.min(width, out)) {
+    throw new UsageError(`${module}: rank ${rank} is more than its matrix [${out}, ${width}] has. Lower r.`);
+  }
+  const data = base(matrix, matrixShape({ layout, in: width, out }));
+  const turned = layout === "in,out" ? transposed(floatTensor([width, out], data)).data : data;
+  return { rows: out, columns: width, data: turned };
+}
+
+/** A = √(S/s)·Vᵀ and B = U·√(S/s) of W = U·S·Vᵀ: each column of B is W·aᵀ / (s·‖a‖²) for its row a of A. */
+function pissaInit(facts: BranchFacts, kind: string): BranchInit {
+  const { rank, out, in: width, scaling, keyA, module } = facts;
+  return {
+    A: ({ base, shared }) => {
+      const matrix = matrixOf(facts, base);
+      const [, iterations] = kind.split("_niter_");
+      const { vectors, values } =
+        iterations === undefined
+          ? rightSingular(matrix, rank)
+          : randomRightSingular(matrix, rank, Number(iterations), shared(`pissa.${module}`));
+      const A = new Float32Array(rank * width);
+      vectors.forEach((vector, k) => {
+        const factor = Math.sqrt(values[k]! / scaling);
+        A.set(
+          vector.map((value) => factor * value),
+          k * width,
+        );
+      });
+      return A;
+    },
+    B: ({ base, value }) => {
+      const matrix = matrixOf(facts, base);
+      const A = value(keyA).data;
+      const B = new Float32Array(out * rank);
+      for (let k = 0; k < rank; k++) {
+        const row = A.subarray(k * width, (k + 1) * width);
+        const square = row.reduce((sum, each) => sum + each * each, 0);
+        if (square === 0) continue;
+        times(matrix, row).forEach((each, o) => {
+          B[o * rank + k] = each / (scaling * square);
+        });
+      }
+      return B;
+    },
+  };
+}
+
+/** B = Q and A = R of W = Q·R, the first r of their columns and rows. */
+function oloraInit(facts: BranchFacts): BranchInit {
+  const { rank, out, in: width, keyB } = facts;
+  return {
+    A: ({ base, value }) => {
+      const matrix = matrixOf(facts, base);
+      const Q = transposed(value(keyB)).data;
+      const A = new Float32Array(rank * width);
+      for (let k = 0; k < rank; k++) A.set(timesTransposed(matrix, Q.subarray(k * out, (k + 1) * out)), k * width);
+      return A;
+    },
+    B: ({ base }) => {
+      const columns = leadingQ(matrixOf(facts, base), rank);
+      return Float32Array.from({ length: out * rank }, (_, i) => columns[i % rank]![Math.floor(i / rank)]!);
+    },
   };
 }
 

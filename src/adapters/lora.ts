@@ -5,18 +5,28 @@
  * Layout, names and initial values as PEFT's `tuners/lora/layer.py`.
  */
 
-import type { Value } from "../graph/graph.ts";
+import { UsageError } from "../errors.ts";
+import { constant, type Value } from "../graph/graph.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import { gemm, matMul } from "../graph/ops/matmul.ts";
 import { transpose } from "../graph/ops/movement.ts";
 import type { ModelTrace, Module } from "../models/trace.ts";
 import type { Weights } from "../models/weights.ts";
+import type { FloatTensor } from "../tensor/tensor.ts";
 import { trainedBiases } from "./biases.ts";
-import { type Branch, matrixShape, mergeBranch, outputNorms } from "./branch.ts";
+import {
+  type Branch,
+  enabledCount,
+  matrixShape,
+  mergeBranch,
+  outputNorms,
+  placedValue,
+  plainFactors,
+} from "./branch.ts";
 import { composeMethods } from "./compose.ts";
 import { doraEmbedding, doraLinear } from "./dora.ts";
 import { dropOut } from "./dropout.ts";
-import { type LoraConfig, loraScaling } from "./lora-config.ts";
+import { changesBase, type LoraConfig, loraScaling } from "./lora-config.ts";
 import { branchInit } from "./lora-init.ts";
 import type { BoundMethod, DecorateOptions, Parameter } from "./method.ts";
 import { readersOf, savedModules, savedTensors } from "./modules-to-save.ts";
@@ -50,6 +60,30 @@ function branchMethod(branches: ReadonlyMap<string, Branch>, config: LoraConfig,
     parameters: new Map(parameters.map((each) => [each.key, each])),
     targets: [...branches.keys()],
     mergeable: true,
+    ...(changesBase(config.init_lora_weights)
+      ? {
+          from: (initial) => {
+            const value = (key: string): FloatTensor => initial.get(key)!;
+            const started = all.map((branch) => {
+              const { module, A, B } = branch;
+              return [module, { ...branch, start: { A: value(A.key), B: value(B.key) } }] as const;
+            });
+            return branchMethod(new Map(started), config, trace);
+          },
+        }
+      : {}),
+    stored: (values) =>
+      new Map(
+        all.flatMap((branch): [string, FloatTensor][] => {
+          const { A, B } = plainFactors(branch, values);
+          const { magnitude } = branch;
+          return [
+            [branch.A.key, A],
+            [branch.B.key, B],
+            ...(magnitude ? [[magnitude.key, values(magnitude.key)] as [string, FloatTensor]] : []),
+          ];
+        }),
+      ),
     unties: all.flatMap((branch) => readersOf(trace, branch.module)),
     replaced: () => new Map(),
     merge: (step) => {
@@ -72,12 +106,32 @@ function createBranch(module: Module, config: LoraConfig): Branch {
   const [keyA, keyB] = embedding
     ? [`${at}.lora_embedding_A`, `${at}.lora_embedding_B`]
     : [`${at}.lora_A.weight`, `${at}.lora_B.weight`];
-  const facts = { module: name, kind, in: width, out, layout, matrix, scaling } as const;
-  const init = branchInit(config.init_lora_weights, { ...facts, rank });
-  const A: Parameter = { key: keyA, shape: [rank, width], init: init.A };
-  const B: Parameter = { key: keyB, shape: [out, rank], init: init.B };
-  const branch: Branch = { ...facts, A, B, magnitude: null };
+  const slices = config.enable_lora;
+  if (slices && (embedding || out % slices.length !== 0)) {
+    throw new UsageError(
+      `enable_lora of ${slices.length} slices does not fit ${name} with ${out} outputs. Target fused layers alone.`,
+    );
+  }
+  if (config.use_dora && changesBase(config.init_lora_weights)) {
+    throw new UsageError(
+      `use_dora with init_lora_weights ${config.init_lora_weights}: DoRA needs the base as it is. Leave one of them away.`,
+    );
+  }
+  const facts = { module: name, kind, in: width, out, layout, matrix, scaling, slices } as const;
+  const shapeA = [rank * enabledCount(slices), width] as const;
+  const shapeB = [slices ? (out / slices.length) * enabledCount(slices) : out, rank] as const;
+  const init = branchInit(config.init_lora_weights, { ...facts, rank: shapeA[0], shapeB, keyA, keyB });
+  const A: Parameter = { key: keyA, shape: shapeA, init: init.A };
+  const B: Parameter = { key: keyB, shape: shapeB, init: init.B };
+  const branch: Branch = { ...facts, A, B, magnitude: null, start: null };
   return config.use_dora ? { ...branch, magnitude: magnitudeOf(branch) } : branch;
+}
+
+/** The layer's output without what the branch starts from: y - s·(x·A₀ᵀ)·B₀ᵀ. */
+function residual(y: Value, { start }: Branch, x: Value, alpha: number): Value {
+  if (!start) return y;
+  const low = matMul(x, constant(start.A), { transB: true, alpha: -alpha });
+  return gemm(low, constant(start.B), y, { transB: true });
 }
 
 /** DoRA's magnitudes: at first ‖W + s·B·A‖ of each output, so that nothing changes. */
@@ -89,7 +143,8 @@ function magnitudeOf(branch: Branch): Parameter {
     shape: [branch.out],
     init: ({ base, value }) => {
       const matrix = base(branch.matrix, matrixShape(branch));
-      return Float32Array.from(outputNorms(branch, matrix, value(branch.A.key), value(branch.B.key)));
+      const { A, B } = plainFactors(branch, value);
+      return Float32Array.from(outputNorms(branch, matrix, A, B));
     },
   };
 }
@@ -109,8 +164,16 @@ function decorate(
       if (!branch) return base.linear(module, x, spec);
       const dropped = rate === 0 ? x : dropOut(x, base.stream, module, rate);
       if (branch.magnitude) return doraLinear({ base, branch, value, options }, x, dropped, spec);
-      const low = matMul(dropped, value(branch.A.key), { transB: true, alpha: branch.scaling * options.weight }); // [N, r]
-      return gemm(low, value(branch.B.key), base.linear(module, x, spec), { transB: true });
+      const alpha = branch.scaling * options.weight;
+      const low = matMul(dropped, value(branch.A.key), { transB: true, alpha }); // [N, r]
+      return gemm(
+        low,
+        placedValue(branch, value(branch.B.key)),
+        residual(base.linear(module, x, spec), branch, x, alpha),
+        {
+          transB: true,
+        },
+      );
     },
     embedding: (module, ids, spec) => {
       const branch = branches.get(module);

@@ -81,6 +81,10 @@ export interface BoundMethod {
   readonly mergeable: boolean;
   /** Heads that read another module's matrix (tied embeddings) and need a copy of their own once merged, by module. */
   readonly unties: readonly string[];
+  /** For methods that start from a part of the base: the method that has these initial values taken off it. */
+  from?(initial: ReadonlyMap<string, FloatTensor>): BoundMethod;
+  /** The tensors as files hold them, where they are not the parameters themselves. */
+  stored?(values: (key: string) => FloatTensor): ReadonlyMap<string, FloatTensor>;
   /** The tensor with the method merged in, accumulated in float64; null when the method leaves it as it is. */
   merge(step: MergeStep): Float32Array | null;
   /** The weights with the method's branches; `value` gives a parameter's value by key. */

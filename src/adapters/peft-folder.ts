@@ -44,9 +44,11 @@ export function openPeftFolder(path: string): PeftFolder {
 /** Writes an adapter as PEFT does. The bytes depend on configuration and values alone. */
 export function savePeftFolder(path: string, adapter: Adapter): void {
   mkdirSync(path, { recursive: true });
-  writeSafetensors(join(path, WEIGHTS_FILE), adapter.tensors, { format: "pt" });
+  const { config, method, tensors } = adapter;
+  const stored = method.stored?.((key) => tensors.get(key)!) ?? tensors;
+  writeSafetensors(join(path, WEIGHTS_FILE), stored, { format: "pt" });
   const fields: Record<string, unknown> = {
-    ...writtenFields(adapter.config),
+    ...writtenFields(config),
     inference_mode: true,
     peft_version: PEFT_VERSION,
   };

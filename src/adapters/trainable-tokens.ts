@@ -84,11 +84,16 @@ function rowsOf(module: string, count: number, width: number, rows: readonly num
       embedding: (name, ids, spec) => {
         const x = base.embedding(name, ids, spec);
         if (name !== module) return x;
-        const numbers = base.stream.derive(`trainable.${module}`, [base.stream.N], "i32", (layout) => ({
-          dtype: "i32",
-          shape: [layout.ids.length],
-          data: layout.ids.map((id) => rows.indexOf(id)),
-        }));
+        const numbers = base.stream.derive(
+          `trainable.${module}`,
+          ({ N }) => [N],
+          "i32",
+          (layout) => ({
+            dtype: "i32",
+            shape: [layout.ids.length],
+            data: layout.ids.map((id) => rows.indexOf(id)),
+          }),
+        );
         const trained = reshape(greaterOrEqual(numbers, integers([0], "i32")), [base.stream.N, 1]);
         const picked = gatherRows(
           moved(base, value),

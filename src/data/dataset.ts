@@ -1,13 +1,14 @@
 /** A data file as examples for one model: read, tokenized, cut and checked, with every problem named by its line. */
 
 import { DataError } from "../errors.ts";
+import { type ChatTemplate, chatTemplateOf } from "./chat-template.ts";
 import { type Example, type Task, targetCount } from "./example.ts";
 import { describe, type Format, formatOf, taskOf } from "./formats.ts";
 import { type LabelReader, labelReader } from "./labels.ts";
 import { type Row, readRows } from "./read-rows.ts";
 import { type RowSettings, readRow } from "./row-reader.ts";
 
-export interface DatasetOptions extends Omit<RowSettings, "task"> {
+export interface DatasetOptions extends Omit<RowSettings, "task" | "chatTemplate"> {
   /** Undefined: what the rows suggest. */
   readonly task: Task | undefined;
   /** The longest sequence that the model has positions for; null when it has no such limit. */
@@ -45,7 +46,7 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
     throw new DataError(`The maximum length is ${maxLength}, a whole number of tokens from 1 is needed.`);
   }
   const { format, task, labels } = survey(file, options);
-  const settings: RowSettings = { ...options, task };
+  const settings: RowSettings = { ...options, task, chatTemplate: templateReader(options) };
   const examples: Example[] = [];
   const untargeted: { line: number; truncated: boolean }[] = [];
   let [tokens, targetTokens, truncatedRows] = [0, 0, 0];
@@ -99,6 +100,21 @@ function survey(file: string, options: DatasetOptions): { format: Format; task: 
   }
   const { format, task } = first!; // readRows refuses a file without rows
   return { format, task, labels: labelReader(options.labelNames, options.labelCount, names, file) };
+}
+
+/** Compiles the tokenizer's chat template when the first row asks for it. */
+function templateReader({ tokenizer }: DatasetOptions): (where: string) => ChatTemplate {
+  let template: ChatTemplate | undefined;
+  return (where) => {
+    if (tokenizer?.chatTemplate == null) {
+      throw new DataError(
+        `${where}: rows of messages need a chat template, and the model has none. Use a chat model (often named Instruct), ` +
+          `add chat_template.jinja to its folder, or give rows of {"prompt", "completion"}.`,
+      );
+    }
+    template ??= chatTemplateOf(tokenizer, "The model");
+    return template;
+  };
 }
 
 function labelsOf({ value }: Row, format: Format): readonly unknown[] {

@@ -9,18 +9,17 @@ export type Format =
   | "labelled-tokens"
   | "prompt-completion"
   | "text"
+  | "messages"
+  | "conversational-completion"
+  | "sharegpt"
+  | "alpaca"
+  | "segments"
   | "labelled-text"
   | "labelled-pair"
   | "words";
 
-/** Rows that are known by name but not read. */
-type Refused =
-  | "chat messages"
-  | "ShareGPT conversations"
-  | "preference pairs"
-  | "KTO"
-  | "alpaca instructions"
-  | "template-free segments";
+/** Rows that are known by name but not read: preferences, which a loss of their own trains. */
+type Refused = "preference pairs" | "KTO judgements";
 
 interface Rule {
   readonly format: Format | Refused;
@@ -40,17 +39,17 @@ const RULES: readonly Rule[] = [
     format: "preference pairs",
     fits: (row) => has("chosen", "rejected")(row) || has("input", "preferred_output")(row),
   },
-  { format: "chat messages", fits: has("messages") },
-  { format: "ShareGPT conversations", fits: has("conversations") },
-  { format: "template-free segments", fits: has("segments") },
-  { format: "KTO", fits: has("prompt", "completion", "label") },
+  { format: "messages", fits: has("messages") },
+  { format: "sharegpt", fits: has("conversations") },
+  { format: "segments", fits: has("segments") },
+  { format: "KTO judgements", fits: has("prompt", "completion", "label") },
   {
-    format: "chat messages",
+    format: "conversational-completion",
     fits: (row) =>
       has("prompt", "completion")(row) && (Array.isArray(row["prompt"]) || Array.isArray(row["completion"])),
   },
   { format: "prompt-completion", fits: has("prompt", "completion") },
-  { format: "alpaca instructions", fits: has("instruction", "output") },
+  { format: "alpaca", fits: has("instruction", "output") },
   { format: "words", fits: (row) => has("tokens", "ner_tags")(row) || has("tokens", "labels")(row) },
   { format: "labelled-pair", fits: has("sentence1", "sentence2", "label") },
   { format: "labelled-text", fits: (row) => has("text", "label")(row) || has("sentence", "label")(row) },
@@ -63,6 +62,11 @@ const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: rea
   "labelled-tokens": { keys: '{"input_ids", "label"}', tasks: ["sequence-classification", "regression"] },
   "prompt-completion": { keys: '{"prompt", "completion"}', tasks: ["causal-lm"] },
   text: { keys: '{"text"}', tasks: ["causal-lm", "masked-lm"] },
+  messages: { keys: '{"messages"}', tasks: ["causal-lm"] },
+  "conversational-completion": { keys: '{"prompt", "completion"} of messages', tasks: ["causal-lm"] },
+  sharegpt: { keys: '{"conversations"}', tasks: ["causal-lm"] },
+  alpaca: { keys: '{"instruction", "output"}', tasks: ["causal-lm"] },
+  segments: { keys: '{"segments"}', tasks: ["causal-lm"] },
   "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: ["sequence-classification", "regression"] },
   "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: ["sequence-classification", "regression"] },
   words: { keys: '{"tokens", "ner_tags" or "labels"}', tasks: ["token-classification"] },
@@ -72,14 +76,19 @@ const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: rea
 export function formatOf(row: JsonObject, where: string): Format {
   const format = RULES.find((rule) => rule.fits(row))?.format;
   if (format !== undefined && isRead(format)) return format;
+  if (format !== undefined) {
+    throw new DataError(
+      `${where}: rows of ${format} need preference tuning, which lowrank cannot do yet. To learn the good answers alone, ` +
+        `turn them into {"prompt", "completion"} rows, or into {"messages"} that end with the good answer.`,
+    );
+  }
   const keys = Object.keys(row)
     .map((key) => `"${key}"`)
     .join(", ");
-  const found = format === undefined ? `no known format has the keys {${keys}}` : `rows of ${format} are not read yet`;
   const tail = Object.values(READ)
     .map(({ keys: shape }) => shape)
     .join(", ");
-  throw new DataError(`${where}: ${found}. Read are ${tail}.`);
+  throw new DataError(`${where}: no known format has the keys {${keys}}. Read are ${tail}.`);
 }
 
 /** A format's keys, as messages show them. */

@@ -1,9 +1,12 @@
 /** From a row of JSON to ids and targets, by format and task. Cutting at the length limit happens here too. */
 
 import { DataError } from "../errors.ts";
+import { chatTokens } from "./chat-targets.ts";
+import type { ChatTemplate } from "./chat-template.ts";
+import { readConversation } from "./conversation.ts";
 import { type Example, IGNORED, type Task } from "./example.ts";
 import type { Format } from "./formats.ts";
-import { type JsonObject, kindOf } from "./json-values.ts";
+import { isObject, type JsonObject, kindOf } from "./json-values.ts";
 import type { LabelReader } from "./labels.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -18,6 +21,8 @@ export interface RowSettings {
   readonly maskPrompt: boolean;
   /** Rows of the model's embedding. */
   readonly vocabularySize: number;
+  /** The chat template, compiled; throws when the model has none. */
+  chatTemplate(where: string): ChatTemplate;
   /** Outputs of the model's head, when settled. */
   readonly labelCount?: number | undefined;
 }
@@ -56,6 +61,19 @@ export function readRow(
       const ids = Int32Array.from([...tokenizer.encode(text(row, "text", where), { special: true }), ...end(settings)]);
       return cut(ids, ids.slice(), settings.maxLength);
     }
+    case "messages":
+    case "conversational-completion":
+    case "sharegpt":
+    case "alpaca": {
+      const tokenizer = tokenizerFor(settings, where);
+      const template = settings.chatTemplate(where);
+      const conversation = readConversation(row, format, where);
+      const { maskPrompt } = settings;
+      const { ids, labels: targets } = chatTokens(conversation, template, tokenizer, { maskPrompt, where });
+      return cut(ids, targets, settings.maxLength);
+    }
+    case "segments":
+      return segments(row, settings, where);
     case "labelled-text":
     case "labelled-pair": {
       const two = format === "labelled-pair";
@@ -77,6 +95,22 @@ function cut(ids: Int32Array, labels: Int32Array | undefined, limit: number): Re
 function pair(tokenizer: Tokenizer, a: string, b: string | null, limit: number): ReadRow {
   const { ids, typeIds, truncated } = tokenizer.encodePair(a, b, limit);
   return { ids, ...(typeIds.some((type) => type !== 0) ? { typeIds } : {}), truncated };
+}
+
+/** Pieces of text that are targets or not, each tokenized by itself without special tokens: axolotl's template-free rows. */
+function segments(row: JsonObject, settings: RowSettings, where: string): ReadRow {
+  const tokenizer = tokenizerFor(settings, where);
+  const parts = array(row["segments"], "segments", where).map((part, i) => {
+    const at = `${where}: segments[${i}]`;
+    if (!isObject(part)) throw new DataError(`${at} is ${kindOf(part)}, {"label", "text"} is needed.`);
+    const { label } = part;
+    if (typeof label !== "boolean") throw new DataError(`${at}: "label" is ${kindOf(label)}, true or false is needed.`);
+    const ids = tokenizer.encode(text(part, "text", at), { special: false });
+    return { ids, target: label || !settings.maskPrompt };
+  });
+  const ids = Int32Array.from(parts.flatMap((part) => [...part.ids]));
+  const labels = Int32Array.from(parts.flatMap((part) => (part.target ? [...part.ids] : [...part.ids].fill(IGNORED))));
+  return cut(ids, labels, settings.maxLength);
 }
 
 /** A word's label stands at its first token, the others have none: as in transformers' token classification example. */

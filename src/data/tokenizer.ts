@@ -3,6 +3,7 @@
 import { Tokenizer as NpmTokenizer } from "@huggingface/tokenizers";
 import { FormatError, messageOf } from "../errors.ts";
 import { isObject, type JsonObject } from "./json-values.ts";
+import { type Offsets, tokenOffsets } from "./token-offsets.ts";
 import { readTokenizerFiles, type TokenizerFiles, tokenText } from "./tokenizer-files.ts";
 import { repaired } from "./tokenizer-repairs.ts";
 import { cleanUp, type TextStream, textStream } from "./tokenizer-stream.ts";
@@ -18,6 +19,8 @@ export interface Tokenizer {
   encodePair(a: string, b: string | null, limit?: number): Assembled;
   /** A text given as words, with special tokens: `words` holds each token's word, -1 for special tokens. */
   encodeWords(words: readonly string[], limit?: number): Assembled & { readonly words: Int32Array };
+  /** Where the tokens of `encode(text, { special: false })` stand in the text; null where it cannot be told for sure. */
+  offsets(text: string, ids: ArrayLike<number>): Offsets | null;
   /** The text of ids; unknown ids are left out. */
   decode(ids: Iterable<number>, options: { skipSpecial: boolean }): string;
   /** A decoder for ids that come one by one; its pieces joined are `decode` of all ids. */
@@ -57,6 +60,7 @@ function tokenizerOf({ path, json, config, chatTemplate }: TokenizerFiles): Toke
   const beginId = named("bos_token");
   const template = chosenTemplate(json, config, path, beginId, endId);
   const specialIds = new Set(added.filter((token) => token["special"] === true).map((token) => Number(token["id"])));
+  const addedIds = new Set(added.map((token) => Number(token["id"])));
   // transformers cleans up only what is not BPE.
   const cleansUp = config["clean_up_tokenization_spaces"] === true && model["type"] !== "BPE";
   const prefixesWords = JSON.stringify(json["pre_tokenizer"] ?? null).includes('"ByteLevel"');
@@ -81,6 +85,12 @@ function tokenizerOf({ path, json, config, chatTemplate }: TokenizerFiles): Toke
       const assembled = assemble(template, pieces.flat(), null, limit);
       return { ...assembled, words: assembled.origin.map((at) => (at === -1 ? -1 : wordOf[at]!)) };
     },
+    offsets: (text, ids) =>
+      tokenOffsets(text, ids, {
+        tokenOf: (id) => npm.id_to_token(id) ?? null,
+        isAdded: (id) => addedIds.has(id),
+        alphabet: alphabetOf(json),
+      }),
     decode(ids, { skipSpecial }) {
       const shown = [...ids].filter((id) => !(skipSpecial && specialIds.has(id)));
       return cleansUp ? cleanUp(decodeRaw(shown)) : decodeRaw(shown);
@@ -106,6 +116,13 @@ function npmTokenizer(path: string, json: JsonObject, model: JsonObject): NpmTok
   } catch (error) {
     throw new FormatError(`${path}: this tokenizer cannot be read (${messageOf(error)}).`);
   }
+}
+
+/** How the vocabulary writes bytes and spaces, by the decoder that undoes it. */
+function alphabetOf(json: JsonObject): "bytes" | "sentence-piece" | "other" {
+  const parts = JSON.stringify([json["pre_tokenizer"] ?? null, json["decoder"] ?? null]);
+  if (parts.includes('"ByteLevel"')) return "bytes";
+  return parts.includes("\u2581") || parts.includes('"Metaspace"') ? "sentence-piece" : "other";
 }
 
 /** `added_tokens`, with those that only the configuration's `added_tokens_decoder` lists. */

@@ -2,7 +2,7 @@
 
 import type { Example } from "../data/example.ts";
 import type { Batch, BatchFacts } from "../program/batch.ts";
-import { chooseStreams, headBucket, headRows, place } from "../program/layout.ts";
+import { chooseStreams, headRows, headShape, place } from "../program/layout.ts";
 import type { Runner } from "../program/runner.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -47,13 +47,13 @@ function scoreBatch(
   const { layout, places } = place(examples, streams, virtual);
   const everywhere = examples.map(({ ids }) => Array.from({ length: before + ids.length }, (_, i) => i - before));
   const rows = headRows(kind, places, everywhere);
-  const M = headBucket(rows.length);
+  const { M } = headShape(rows.length, 1); // in one chunk: every score is wanted
   const data = new Int32Array(M);
   data.set(rows);
   const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
     batch: {
-      shape: { ...streams, M },
+      shape: { ...streams, M, chunks: 1 },
       layout,
       places,
       targets: new Map<string, Tensor>([["rows", { dtype: "i32", shape: [M], data }]]),

@@ -1,49 +1,14 @@
 /** Messages → prompt, by the model's own chat template. */
 
-import { Template } from "@huggingface/jinja";
+import { type ChatMessage, type ChatRequest, chatTemplateOf } from "../data/chat-template.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
-import { tokenText } from "../data/tokenizer-files.ts";
-import { DataError, ModelError, messageOf } from "../errors.ts";
+import { DataError } from "../errors.ts";
 
-/** A message as chat templates read it; further fields (tool calls, names) are handed on as they are. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content?: unknown;
-  readonly [field: string]: unknown;
-}
-
-export interface ChatRequest {
-  readonly messages: readonly ChatMessage[];
-  /** JSON schemas of functions that the model may call. */
-  readonly tools?: readonly unknown[];
-  /** Variables that some templates know: `enable_thinking` and the like. */
-  readonly variables?: Readonly<Record<string, unknown>>;
-}
+export type { ChatMessage, ChatRequest } from "../data/chat-template.ts";
 
 /** The prompt, up to where the assistant's answer begins. It holds its special tokens: none are to be added. */
-export function renderChat(tokenizer: Tokenizer, folder: string, { messages, tools, variables }: ChatRequest): string {
-  if (tokenizer.chatTemplate === null) {
-    throw new ModelError(
-      `${folder}: no chat template, so this is no chat model. Give it a prompt instead of messages, or add chat_template.jinja.`,
-    );
-  }
-  const specials = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-  const tokens = specials.flatMap((name) => {
-    const text = tokenText(tokenizer.config[name]);
-    return text === null ? [] : [[name, text] as const];
-  });
-  try {
-    return new Template(tokenizer.chatTemplate).render({
-      ...Object.fromEntries(tokens),
-      ...variables,
-      messages,
-      tools: tools ?? null,
-      documents: null,
-      add_generation_prompt: true,
-    });
-  } catch (error) {
-    throw new DataError(`The model's chat template refuses these messages: ${messageOf(error)}`);
-  }
+export function renderChat(tokenizer: Tokenizer, folder: string, request: ChatRequest): string {
+  return chatTemplateOf(tokenizer, folder).render(request, { addGenerationPrompt: true }).text;
 }
 
 /** Messages of a JSON value: a list of them, or an object with `messages` and perhaps `tools`. Throws DataError. */

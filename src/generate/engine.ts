@@ -6,7 +6,7 @@
 import type { Model } from "../models/open.ts";
 import { type Layout, streamInputs } from "../models/stream.ts";
 import type { ModelTrace } from "../models/trace.ts";
-import { bucket, headBucket } from "../program/layout.ts";
+import { bucket } from "../program/layout.ts";
 import type { Program } from "../program/program.ts";
 import type { Runtime, Session, SessionOptions } from "../runtime/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -111,7 +111,7 @@ export function createEngine(options: EngineOptions): Engine {
       }),
     logits: ({ ids, virtual }, set) =>
       inTurn(async () => {
-        const M = headBucket(ids.length);
+        const M = bucket(ids.length, 8);
         const rows = Int32Array.from({ length: M }, (_, i) => Math.min(i, ids.length - 1));
         const first = set.virtual.prefix;
         const whole: Run = { ids, virtual, first, longest: first + ids.length, cache: null, rows };

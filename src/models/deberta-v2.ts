@@ -144,11 +144,16 @@ function neighbours(stream: Stream, x: Value, offset: number): Value {
   if (away >= N) return zerosOf([N, C]);
   const gap = zerosOf([away, C]);
   const moved = offset > 0 ? concat([slice(x, 0, away, N), gap], 0) : concat([gap, slice(x, 0, 0, N - away)], 0);
-  const same = stream.derive(`neighbours.${offset}`, [N, 1], "f32", (layout) => ({
-    dtype: "f32",
-    shape: [layout.segments.length, 1],
-    data: sameRow(layout, offset),
-  }));
+  const same = stream.derive(
+    `neighbours.${offset}`,
+    (size) => [size.N, 1],
+    "f32",
+    (layout) => ({
+      dtype: "f32",
+      shape: [layout.segments.length, 1],
+      data: sameRow(layout, offset),
+    }),
+  );
   return mul(moved, same);
 }
 

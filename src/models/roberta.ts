@@ -65,11 +65,16 @@ export const roberta: Architecture<RobertaConfig> = {
 
 /** Positions [N] that count from `pad` + 1; padding tokens inside a row stand at `pad` and are not counted. */
 function positionsBehind(stream: Stream, pad: number): Value {
-  return stream.derive("roberta.positions", [stream.N], "i32", (layout) => ({
-    dtype: "i32",
-    shape: [layout.positions.length],
-    data: countPositions(layout, pad),
-  }));
+  return stream.derive(
+    "roberta.positions",
+    ({ N }) => [N],
+    "i32",
+    (layout) => ({
+      dtype: "i32",
+      shape: [layout.positions.length],
+      data: countPositions(layout, pad),
+    }),
+  );
 }
 
 function countPositions({ ids, positions, segments, virtual }: Layout, pad: number): Int32Array {

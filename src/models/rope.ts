@@ -207,11 +207,16 @@ export function rotate(x: Value, stream: Stream, rope: Rope, name = "rope"): Val
   const R = 2 * Math.ceil(rope.D / 2); // rotated width
   const [cos, sin] = (["cos", "sin"] as const).map((which) =>
     reshape(
-      stream.derive(`${name}.${which}`, [B, T, R], "f32", (layout) => ({
-        dtype: "f32",
-        shape: [B, T, R],
-        data: table(rope, layout, which === "cos" ? Math.cos : Math.sin),
-      })),
+      stream.derive(
+        `${name}.${which}`,
+        (size) => [size.B, size.T, R],
+        "f32",
+        (layout, shape) => ({
+          dtype: "f32",
+          shape,
+          data: table(rope, layout, which === "cos" ? Math.cos : Math.sin),
+        }),
+      ),
       [B, 1, T, R],
     ),
   ) as [Value, Value];

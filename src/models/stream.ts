@@ -31,10 +31,18 @@ export interface Layout {
   readonly draw: number;
 }
 
+/** Streams, tokens a stream, tokens in all. */
+export interface StreamSize {
+  readonly B: number;
+  readonly T: number;
+  readonly N: number;
+}
+
 /** An input that the model wants computed from the layout before each run. */
 export interface Derived {
-  readonly shape: readonly number[];
-  compute(layout: Layout): Tensor;
+  shapeOf(size: StreamSize): readonly number[];
+  /** `shape` is the input's for this layout: a graph may be built for one size and run for others. */
+  compute(layout: Layout, shape: readonly number[]): Tensor;
 }
 
 /** Tokens that earlier runs have left keys and values of. */
@@ -60,7 +68,7 @@ export interface Stream {
   /** Keys and values of this run's tokens by layer [B, KV, T, D]: what a cache keeps. */
   readonly produced: Map<string, Value>;
   /** Declares an input that `compute` fills from each batch's layout. */
-  derive(name: string, shape: readonly number[], dtype: "f32" | "i32" | "bool", compute: Derived["compute"]): Value;
+  derive(name: string, shapeOf: Derived["shapeOf"], dtype: "f32" | "i32" | "bool", compute: Derived["compute"]): Value;
   /** What is added to scores [B, 1, T, S + T]: 0 where a query sees a key, the lowest float elsewhere. */
   mask(kind: MaskKind): Value;
 }
@@ -103,11 +111,11 @@ export function createStream(B: number, T: number, { S = 0, recompute = false }:
     past,
     derived,
     produced: new Map(),
-    derive: (name, shape, dtype, compute) => {
+    derive: (name, shapeOf, dtype, compute) => {
       const held = declared.get(name);
       if (held) return held;
-      const value = input(name, dtype, shape);
-      derived.set(name, { shape, compute });
+      const value = input(name, dtype, shapeOf({ B, T, N }));
+      derived.set(name, { shapeOf, compute });
       declared.set(name, value);
       return value;
     },
@@ -159,6 +167,7 @@ export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout): M
     ["typeIds", line(layout.typeIds)],
     ["virtual", line(layout.virtual)],
   ]);
-  for (const [name, { compute }] of stream.derived) tensors.set(name, compute(layout));
+  const size = { B: layout.B, T: layout.T, N };
+  for (const [name, { compute, shapeOf }] of stream.derived) tensors.set(name, compute(layout, shapeOf(size)));
   return tensors;
 }

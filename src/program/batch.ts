@@ -8,8 +8,8 @@ import type { Tensor } from "../tensor/tensor.ts";
 import {
   type CostFacts,
   chooseStreams,
-  headBucket,
   headRows,
+  headShape,
   type PlacedRow,
   type ProgramShape,
   place,
@@ -22,6 +22,8 @@ export interface BatchFacts {
   readonly rows: Head<never>["rows"];
   readonly cost: CostFacts;
   readonly virtual: VirtualTokens;
+  /** Scores of one head row. */
+  readonly classes: number;
   /** Numbers a row of regression targets holds. */
   readonly labels: number;
 }
@@ -76,7 +78,7 @@ export function prepareBatch(examples: readonly Example[], facts: BatchFacts, we
     targets.map((each) => each.map(({ at }) => at)),
   );
   const count = rows.length;
-  const M = headBucket(Math.max(1, count));
+  const { M, chunks } = headShape(count, facts.classes);
   const inputs = new Map<string, Tensor>([
     ["rows", padded(rows, M)],
     ["weights", { dtype: "f32", shape: [M], data: new Float32Array(M).fill(weight, 0, count) }],
@@ -95,7 +97,7 @@ export function prepareBatch(examples: readonly Example[], facts: BatchFacts, we
     inputs.set("labels", padded(labels, M));
   }
   const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
-  return { shape: { B, T, M }, layout, places, targets: inputs, tokens, targetCount: count };
+  return { shape: { B, T, M, chunks }, layout, places, targets: inputs, tokens, targetCount: count };
 }
 
 /** Every input of a program but the adapters' tensors. `draw` fixes the batch's random draws. */

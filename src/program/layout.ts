@@ -18,6 +18,8 @@ export interface ProgramShape {
   readonly B: number;
   readonly T: number;
   readonly M: number;
+  /** Parts of the same size that the head takes its rows in, so that their scores never exist together. */
+  readonly chunks: number;
 }
 
 /** What a model's size says about the price of a layout. */
@@ -57,7 +59,7 @@ export function chooseStreams(lengths: readonly number[], { attention }: CostFac
     lengths
       .map((_, k) => Math.max(longest, Math.ceil(total / (k + 1))))
       .concat(longest)
-      .map(bucket),
+      .map((length) => bucket(length)),
   );
   let best = { B: 0, T: 0, cost: Number.POSITIVE_INFINITY };
   for (const T of [...candidates].toSorted((a, b) => a - b)) {
@@ -68,18 +70,20 @@ export function chooseStreams(lengths: readonly number[], { attention }: CostFac
   return best;
 }
 
-/** The next length that sessions are made for: eight steps an octave, so that few are needed. */
-export function bucket(length: number): number {
-  let step = 16;
+/** The next length that is used: eight steps an octave, so that few shapes are needed. */
+export function bucket(length: number, smallest = 16): number {
+  let step = smallest;
   while (length > 16 * step) step *= 2;
   return Math.ceil(length / step) * step;
 }
 
-/** The next count of head rows that sessions are made for. */
-export function headBucket(count: number): number {
-  let step = 8;
-  while (count > 8 * step) step *= 2;
-  return Math.ceil(count / step) * step;
+/** Largest block of scores, in elements: 8 Mi are 32 MiB of float32. */
+const CHUNK_ELEMENTS = 8 * 2 ** 20;
+
+/** Rows that the head is given for `count` of them, with `classes` scores each, and in how many chunks. */
+export function headShape(count: number, classes: number): Pick<ProgramShape, "M" | "chunks"> {
+  const chunks = Math.ceil((Math.max(1, count) * classes) / CHUNK_ELEMENTS);
+  return { M: chunks * bucket(Math.ceil(Math.max(1, count) / chunks), 8), chunks };
 }
 
 /** Lays rows out in B streams of T tokens. */

@@ -10,9 +10,6 @@ import { concat, slice } from "../graph/ops/movement.ts";
 import { reduceMax } from "../graph/ops/reduce.ts";
 import { after, detach, withGradient } from "../graph/ops/rule.ts";
 
-/** Largest block of scores, in elements: 8 Mi are 32 MiB of float32. */
-const CHUNK_ELEMENTS = 8 * 2 ** 20;
-
 /** Σ wᵢ·(−log softmax(scores)ᵢ[labelᵢ]) for scores [n, V], labels [n] and weights w [n]: a scalar. */
 export function crossEntropy(scores: Value, labels: Value, weights: Value): Value {
   const n = scores.shape[0]!;
@@ -36,18 +33,17 @@ export function squaredError(scores: Value, targets: Value, weights: Value): Val
 }
 
 /**
- * The sum of `lossOf(rows from, to)` over chunks of `rows` [M, C], each chunk's gradient computed beside its loss, so
+ * The sum of `lossOf(rows from, to)` over equal chunks of `rows` [M, C], each chunk's gradient computed beside its loss, so
  * that no chunk's scores outlive it. `trainable` are the values that the head itself may depend on.
  */
 export function chunkedLoss(
   rows: Value,
-  classes: number,
+  chunks: number,
   trainable: readonly Value[],
   lossOf: (rows: Value, from: number, to: number) => Value,
 ): Value {
   const M = rows.shape[0]!;
-  const chunks = Math.min(M, Math.ceil((M * classes) / CHUNK_ELEMENTS));
-  const size = Math.ceil(M / chunks);
+  const size = M / chunks;
   const losses: Value[] = [];
   const rowGradients: Value[] = [];
   const held: (Value | null)[] = trainable.map(() => null);

@@ -124,7 +124,7 @@ export function parameterInputs(): Built["parameter"] {
 }
 
 function buildLoss(
-  { model, task, shape: { M } }: ProgramOptions,
+  { model, task, shape: { M, chunks } }: ProgramOptions,
   { weights, head, rows }: Built,
   trainable: Value[],
 ): Value {
@@ -133,7 +133,7 @@ function buildLoss(
   const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : classCount;
   const regression = task === "regression";
   const targets = regression ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
-  return chunkedLoss(rows, classes, trainable, (part, from, to) => {
+  return chunkedLoss(rows, chunks, trainable, (part, from, to) => {
     const scores = head.logits(weights, model.config as never, part);
     const partTargets = slice(targets, 0, from, to);
     const partWeights = slice(rowWeights, 0, from, to);

@@ -105,6 +105,7 @@ export function batchFacts({ model, task, head }: Setup, virtual: VirtualTokens 
     task,
     rows: head.rows,
     virtual,
+    classes,
     labels,
     // Per token a block multiplies about 12 C² numbers; a token of the same stream adds 2 C of scores, and their
     // softmax, masks and transposes, which are bound by memory, weigh about three times as much.

@@ -5,9 +5,10 @@ import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GraphError } from "../errors.ts";
 import type { DType, TypedArray } from "../tensor/dtype.ts";
 import type { StoredTensor, Tensor } from "../tensor/tensor.ts";
-import { encodeModel } from "./onnx.ts";
+import { encodeModel, type OnnxModel } from "./onnx.ts";
 import type { Runtime, Session, SessionOptions } from "./session.ts";
-import { type Outputs, toOnnx } from "./to-onnx.ts";
+import { sizedModel } from "./sized.ts";
+import { toOnnx } from "./to-onnx.ts";
 
 const ORT_TYPE: Partial<Readonly<Record<DType, OrtTensor.Type>>> = {
   f32: "float32",
@@ -21,12 +22,18 @@ const ORT_TYPE: Partial<Readonly<Record<DType, OrtTensor.Type>>> = {
 };
 
 /** The runtime of Node: CPU. */
-export const nodeRuntime: Runtime = { open: openSession };
+export const nodeRuntime: Runtime = {
+  open: (outputs, options) => openModel(toOnnx(outputs), options),
+  openSized: async ({ probes, monomials, build }, options) => {
+    const models = probes.map((sizes) => toOnnx(build(sizes), { probe: true }));
+    const model = sizedModel(models, probes, monomials);
+    return model && openModel(model, options);
+  },
+};
 
-async function openSession(outputs: Outputs, options: SessionOptions): Promise<Session> {
-  const model = toOnnx(outputs);
+async function openModel(model: OnnxModel, options: SessionOptions): Promise<Session> {
   const session = await InferenceSession.create(encodeModel(model), sessionOptions(model.stored.values(), options));
-  const wanted = [...outputs.keys()];
+  const wanted = [...model.outputs.keys()];
   return {
     inputNames: session.inputNames,
     close: () => session.release(),
@@ -38,7 +45,7 @@ async function openSession(outputs: Outputs, options: SessionOptions): Promise<S
         feeds[name] = toOrt(tensor);
       }
       const results = await session.run(feeds, wanted);
-      return new Map(wanted.map((name) => [name, fromOrt(results[name]!, outputs.get(name)!.dtype)]));
+      return new Map(wanted.map((name) => [name, fromOrt(results[name]!, model.outputs.get(name)!.dtype)]));
     },
   };
 }

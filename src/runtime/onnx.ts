@@ -36,11 +36,21 @@ export interface OnnxNode {
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
 }
 
+/** A number, or the name of an extent that follows the batch. */
+export type Dimension = number | string;
+
+export interface ValueType {
+  readonly dtype: DType;
+  readonly shape: readonly Dimension[];
+}
+
 export interface OnnxModel {
   readonly opset: number;
   readonly nodes: readonly OnnxNode[];
-  readonly inputs: ReadonlyMap<string, TensorType>;
-  readonly outputs: ReadonlyMap<string, TensorType>;
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** Types of values in between: what lets the runtime reuse memory where it cannot infer them. */
+  readonly values: ReadonlyMap<string, ValueType>;
   readonly constants: ReadonlyMap<string, Tensor>;
   /** Tensors that stay in files; all of one folder. */
   readonly stored: ReadonlyMap<string, StoredTensor>;
@@ -57,6 +67,7 @@ export function encodeModel(model: OnnxModel): Uint8Array {
   for (const [name, tensor] of model.stored) graph.message(5, encodeStored(name, tensor));
   for (const [name, type] of model.inputs) graph.message(11, encodeValueInfo(name, type));
   for (const [name, type] of model.outputs) graph.message(12, encodeValueInfo(name, type));
+  for (const [name, type] of model.values) graph.message(13, encodeValueInfo(name, type));
   return new Message()
     .integer(1, 10)
     .text(2, "lowrank")
@@ -104,9 +115,11 @@ function encodeStored(name: string, tensor: StoredTensor): Message {
   return message.integer(14, 1);
 }
 
-function encodeValueInfo(name: string, { dtype, shape }: TensorType): Message {
+function encodeValueInfo(name: string, { dtype, shape }: ValueType): Message {
   const dims = new Message();
-  for (const extent of shape) dims.message(1, new Message().integer(1, extent));
+  for (const extent of shape) {
+    dims.message(1, typeof extent === "number" ? new Message().integer(1, extent) : new Message().text(2, extent));
+  }
   const tensor = new Message().integer(1, ELEMENT_CODE[dtype]).message(2, dims);
   return new Message().text(1, name).message(2, new Message().message(1, tensor));
 }

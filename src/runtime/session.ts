@@ -1,6 +1,7 @@
 /** What the rest of the library knows of a runtime: it opens graphs as sessions, and sessions run. */
 
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Monomials, Sizes } from "./sized.ts";
 import type { Outputs } from "./to-onnx.ts";
 
 export interface Session {
@@ -19,6 +20,15 @@ export interface SessionOptions {
   readonly profilePrefix?: string;
 }
 
+/** Builds a graph for sizes; what it builds must follow them in nothing but extents. */
+export interface SizedGraph {
+  readonly probes: readonly Sizes[];
+  readonly monomials: Monomials;
+  build(sizes: Sizes): Outputs;
+}
+
 export interface Runtime {
   open(outputs: Outputs, options: SessionOptions): Promise<Session>;
+  /** A session for all sizes, whose runs take the sizes as inputs (SIZE_INPUT); null when the graph has none. */
+  openSized(graph: SizedGraph, options: SessionOptions): Promise<Session | null>;
 }

@@ -9,10 +9,12 @@ import type { OnnxModel, OnnxNode } from "./onnx.ts";
 /** Values to compute, by the names that a run returns them under. */
 export type Outputs = ReadonlyMap<string, Value>;
 
-export function toOnnx(outputs: Outputs): OnnxModel {
+/** `probe` keeps equal constants apart and notes every value's type, so that models of other sizes can be compared. */
+export function toOnnx(outputs: Outputs, { probe = false }: { readonly probe?: boolean } = {}): OnnxModel {
   const nodes: OnnxNode[] = [];
   const inputs = new Map<string, Value>();
   const constants = new Map<string, Tensor>();
+  const values = new Map<string, Value>();
   const stored = new Map<string, StoredTensor>();
   const names = new Map<Value, string>();
   const known = new Map<string, string>(); // content of a constant → its name
@@ -21,7 +23,7 @@ export function toOnnx(outputs: Outputs): OnnxModel {
   const fresh = (): string => `%${count++}`; // no tensor of a checkpoint is named so
 
   const constantName = (tensor: Tensor): string => {
-    if (tensor.data.length > 16) {
+    if (probe || tensor.data.length > 16) {
       const name = fresh();
       constants.set(name, tensor);
       return name;
@@ -81,12 +83,13 @@ export function toOnnx(outputs: Outputs): OnnxModel {
         names.set(each, fresh());
       });
       lower(node, node.outputs.map(nameOf));
+      if (probe) for (const each of node.outputs) values.set(nameOf(each), each);
     }
   }
   for (const [name, value] of outputs) {
     nodes.push({ type: "Identity", domain: "", inputs: [nameOf(value)], outputs: [name], attributes: {} });
   }
-  return { opset: OPSET, nodes, inputs, outputs, constants, stored };
+  return { opset: OPSET, nodes, inputs, outputs, values, constants, stored };
 }
 
 /** True for a node that only turns a stored tensor into float32: cheaper to repeat than to keep. */

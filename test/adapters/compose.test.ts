@@ -162,7 +162,12 @@ test("two adapters with weights: modules, tables and DoRA blend as merging says"
   const { layout } = place([{ ids }], { B: 1, T }, NO_VIRTUAL);
   const at = { dtype: "i32", shape: [ids.length], data: ids.map((_, i) => i) } as const;
   const logits = async (from: Model, mounted: typeof adapters): Promise<Float32Array> => {
-    const program = logitsProgram({ model: from, task, adapters: mounted, shape: { B: 1, T, M: ids.length } });
+    const program = logitsProgram({
+      model: from,
+      task,
+      adapters: mounted,
+      shape: { B: 1, T, M: ids.length, chunks: 1 },
+    });
     const session = await nodeRuntime.open(program.outputs, { threads: 2 });
     const tensors = mounted.flatMap(({ prefix, tensors: own }) =>
       [...own].map(([key, each]) => [prefix + key, each] as const),

@@ -57,8 +57,8 @@ test("orthogonal: B·A vanishes where rows meet, and needs an even rank", () => 
   expect(() => make({ r: 3, init_lora_weights: "orthogonal" })).toThrow(/even rank/);
 });
 
-test("initialisations that change the base are refused by name", () => {
-  expect(() => make({ init_lora_weights: "olora" })).toThrow(/"olora" is not known/);
+test("an initialisation that is not known is refused by name", () => {
+  expect(() => make({ init_lora_weights: "corda" })).toThrow(/"corda" is not known.*olora/);
 });
 
 test.each([

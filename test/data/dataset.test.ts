@@ -346,3 +346,48 @@ test.each(refused)("%s: refused", (_name, rows, options, message) => {
   expect(() => load(rows, options)).toThrow(message);
   expect(() => load(rows, options)).toThrow(DataError);
 });
+
+test("segments are tokenized one by one, and nothing is added", () => {
+  const rows = [
+    {
+      segments: [
+        { label: false, text: "<s>hello " },
+        { label: true, text: "world</s>" },
+      ],
+    },
+  ];
+  const first = list(llama.encode("<s>hello ", { special: false }));
+  const second = list(llama.encode("world</s>", { special: false }));
+  const [example] = load(rows, withLlama).examples;
+  expect(list(example?.ids)).toEqual([...first, ...second]);
+  expect(list(example?.labels)).toEqual([...first.map(() => -100), ...second]);
+  expect(() => load([{ segments: [{ text: "a", label: 1 }] }], withLlama)).toThrow(
+    /:1: segments\[0\]: "label" is the number 1, true or false is needed/,
+  );
+});
+
+test("messages without a chat template are refused, and cut on the right with one", () => {
+  const rows = [
+    {
+      messages: [
+        { role: "user", content: "hello" },
+        { role: "assistant", content: "the dog" },
+      ],
+    },
+  ];
+  const none = { ...llama, chatTemplate: null };
+  expect(() => load(rows, { ...withLlama, tokenizer: none })).toThrow(
+    /data\.jsonl:1: rows of messages need a chat template, and the model has none\. Use a chat model/,
+  );
+  const chatTemplate =
+    "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}";
+  const tokenizer = { ...llama, chatTemplate };
+  const [whole] = load(rows, { ...withLlama, tokenizer }).examples;
+  const length = whole!.ids.length;
+  const cut = load(rows, { ...withLlama, tokenizer, maxLength: length - 2 });
+  expect(list(cut.examples[0]?.labels)).toEqual(list(whole?.labels).slice(0, -2));
+  expect(cut.statistics.truncatedRows).toBe(1);
+  expect(() => load(rows, { ...withLlama, tokenizer, maxLength: 3 })).toThrow(
+    /lost its targets when it was cut at 3 tokens/,
+  );
+});

@@ -101,16 +101,23 @@ test("a whole-number label is regression when the model has one output", () => {
 });
 
 test.each([
-  [{ messages: [] }, "chat messages"],
-  [{ prompt: [{ role: "user", content: "a" }], completion: [] }, "chat messages"],
-  [{ conversations: [] }, "ShareGPT conversations"],
+  [{ messages: [] }, "messages"],
+  [{ prompt: [{ role: "user", content: "a" }], completion: [] }, "conversational-completion"],
+  [{ conversations: [] }, "sharegpt"],
+  [{ instruction: "a", output: "b" }, "alpaca"],
+  [{ segments: [] }, "segments"],
+])("%j is %s", (row, format) => {
+  expect(formatOf(row, "f:7")).toBe(format);
+});
+
+test.each([
   [{ prompt: "a", chosen: "b", rejected: "c" }, "preference pairs"],
   [{ input: { messages: [] }, preferred_output: [], non_preferred_output: [] }, "preference pairs"],
-  [{ prompt: "a", completion: "b", label: true }, "KTO"],
-  [{ instruction: "a", output: "b" }, "alpaca instructions"],
-  [{ segments: [] }, "template-free segments"],
+  [{ prompt: "a", completion: "b", label: true }, "KTO judgements"],
 ])("%j is known and refused by name", (row, name) => {
-  expect(() => formatOf(row, "f:7")).toThrow(`f:7: rows of ${name} are not read yet. Read are {"input_ids", "labels"}`);
+  expect(() => formatOf(row, "f:7")).toThrow(
+    `f:7: rows of ${name} need preference tuning, which lowrank cannot do yet.`,
+  );
 });
 
 test("unknown rows are refused with their keys", () => {
@@ -123,6 +130,7 @@ test("unknown rows are refused with their keys", () => {
 test("a format that cannot train the task asked for is refused", () => {
   expect(() => taskOf("labelled-text", { text: "a", label: 0 }, "causal-lm", undefined, "f:1")).toThrow(
     'f:1: rows of {"text" or "sentence", "label"} cannot train the task causal-lm, which needs {"input_ids", "labels"} or ' +
-      '{"prompt", "completion"} or {"text"}. These rows fit --task sequence-classification or regression.',
+      '{"prompt", "completion"} or {"text"} or {"messages"} or {"prompt", "completion"} of messages or {"conversations"} or ' +
+      '{"instruction", "output"} or {"segments"}. These rows fit --task sequence-classification or regression.',
   );
 });

@@ -116,7 +116,7 @@ export async function computeLogits(
   const kind = model.architecture.heads[task]!.rows;
   const everywhere = rows.map(({ input_ids }) => input_ids.map((_, i) => i));
   const places = headRows(kind, placement.places, everywhere);
-  const program = logitsProgram({ model, task, adapters: mounted(adapter), shape: { ...streams, M: places.length } });
+  const program = logitsProgram({ model, task, adapters: mounted(adapter), shape: { ...streams, M: places.length, chunks: 1 } });
   const outputs = await run(program, placement, adapter, new Map([["rows", integers(places)]]));
   const { data, shape } = outputs.get("logits")!;
   const classes = shape[1]!;
@@ -138,7 +138,7 @@ export async function computeGradients(
 ): Promise<{ readonly loss: number; readonly gradients: ReadonlyMap<string, Float32Array> }> {
   const { streams, placement } = layOut(rows, options);
   const { places, inputs } = targets(model, task, rows, placement);
-  const shape = { ...streams, M: places.length };
+  const shape = { ...streams, M: places.length, chunks: 1 };
   const program = trainProgram({ model, task, adapters: mounted(adapter), shape, recompute: options.recompute ?? false });
   const outputs = await run(program, placement, adapter, new Map([...inputs, ["rows", integers(places)]]));
   const gradients = new Map<string, Float32Array>();

@@ -31,7 +31,7 @@ test.each(CASES)("%s: gradients of recomputed blocks are those of kept ones", as
 
 test("recomputation adds each block's forward pass once, gated by its gradient", () => {
   const { model, task, adapter } = openCase("gpt2-c_attn");
-  const shape = { B: 1, T: 16, M: 8 };
+  const shape = { B: 1, T: 16, M: 8, chunks: 1 };
   const adapters = [{ method: adapter.method, prefix: "", weight: 1 }];
   const count = (recompute: boolean): number =>
     topological([...trainProgram({ model, task, adapters, shape, recompute }).outputs.values()]).filter(

@@ -6,7 +6,7 @@
 
 import { apply, constant, demand, type Op, scalar, type Value } from "../graph.ts";
 import { abs, max, scale } from "./arithmetic.ts";
-import { reshape } from "./broadcast.ts";
+import { expand, reshape } from "./broadcast.ts";
 import { reduceMax } from "./reduce.ts";
 
 const QuantizeRows: Op<Record<never, never>> = {
@@ -44,7 +44,7 @@ export function quantizeRows(x: Value): QuantizedRows {
   // The smallest scale keeps rows of zeros from dividing by zero.
   const scales = max(scale(reduceMax(abs(x), [-1]), 1 / 127), scalar(1e-30)); // [N, 1]
   const N = x.shape[0]!;
-  const zeros = constant({ dtype: "u8", shape: [N], data: new Uint8Array(N).fill(128) });
+  const zeros = expand(constant({ dtype: "u8", shape: [1], data: Uint8Array.of(128) }), [N]);
   return { bytes: apply(QuantizeRows, [x, reshape(scales, [N]), zeros], {}), scales };
 }
 
