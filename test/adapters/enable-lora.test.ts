@@ -44,7 +44,7 @@ test.each([
     savePeftFolder(folder, adapter);
     const plain = loadAdapter(openPeftFolder(folder), gpt2.model, gpt2.trace);
     const theirs = await computeLogits(gpt2, rows, plain);
-    ours.rows.forEach((row, i) => expect(relativeError(row, theirs.rows[i]!)).toBeLessThan(1e-6));
+    for (const [i, row] of ours.rows.entries()) expect(relativeError(row, theirs.rows[i]!)).toBeLessThan(1e-6);
     const [mine, whole] = [await computeGradients(gpt2, rows, adapter), await computeGradients(gpt2, rows, plain)];
     const slices = config.peft_type === "LORA" ? config.enable_lora! : [];
     for (const [key, gradient] of mine.gradients) {
@@ -71,7 +71,7 @@ test.each([
   const merged = await withMerged(adapter, gpt2.model, gpt2.trace, (model) =>
     computeLogits({ ...gpt2, model }, rows, null),
   );
-  merged.rows.forEach((row, i) => expect(relativeError(row, ours.rows[i]!)).toBeLessThan(5e-6));
+  for (const [i, row] of merged.rows.entries()) expect(relativeError(row, ours.rows[i]!)).toBeLessThan(5e-6);
 });
 
 test("slices that do not divide the outputs, and none at all, are refused", () => {
