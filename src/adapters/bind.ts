@@ -7,6 +7,16 @@ import { type BitFitConfig, bindBitFit, bitFitConfig, completeBitFit } from "./b
 import { bindIa3, completeIa3, type Ia3Config, ia3Config } from "./ia3.ts";
 import { bindLora } from "./lora.ts";
 import { completeLora, LORA_FIXED, type LoraConfig, loraConfig, storedConfig } from "./lora-config.ts";
+import { bindLycoris } from "./lycoris.ts";
+import {
+  completeLycoris,
+  LOHA_FIXED,
+  LOKR_FIXED,
+  type LoHaConfig,
+  type LoKrConfig,
+  lohaConfig,
+  lokrConfig,
+} from "./lycoris-config.ts";
 import type { BoundMethod } from "./method.ts";
 import {
   bindPrefixTuning,
@@ -22,7 +32,14 @@ import {
 } from "./prompt-tuning.ts";
 
 /** The configuration of any method: PEFT's fields, `peft_type` tells which. */
-export type AdapterConfig = LoraConfig | Ia3Config | PromptTuningConfig | PrefixTuningConfig | BitFitConfig;
+export type AdapterConfig =
+  | LoraConfig
+  | LoHaConfig
+  | LoKrConfig
+  | Ia3Config
+  | PromptTuningConfig
+  | PrefixTuningConfig
+  | BitFitConfig;
 
 export interface BindContext {
   readonly trace: ModelTrace;
@@ -59,6 +76,18 @@ const METHODS: { readonly [C in AdapterConfig as C["peft_type"]]: MethodEntry<C>
     complete: completeIa3,
     bind: (config, { trace, strict }) => bindIa3(config, trace, { strict }),
     fixed: { auto_mapping: null },
+  },
+  LOHA: {
+    parse: lohaConfig,
+    complete: completeLycoris,
+    bind: (config, { trace, strict }) => bindLycoris(config, trace, { strict }),
+    fixed: LOHA_FIXED,
+  },
+  LOKR: {
+    parse: lokrConfig,
+    complete: completeLycoris,
+    bind: (config, { trace, strict }) => bindLycoris(config, trace, { strict }),
+    fixed: LOKR_FIXED,
   },
   PROMPT_TUNING: {
     parse: promptTuningConfig,

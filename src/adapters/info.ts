@@ -26,7 +26,8 @@ export interface AdapterInfo {
 }
 
 /** Ends of tensor names behind the module's own. */
-const TENSOR = /\.(?:lora_(?:embedding_)?[AB]|lora_magnitude_vector|ia3_l|base_layer)(?:\.\w+)?$|\.(?:weight|bias)$/;
+const TENSOR =
+  /\.(?:lora_(?:embedding_)?[AB]|lora_magnitude_vector|ia3_l|hada_w[12]_[ab]|lokr_w[12](?:_[ab])?|base_layer)(?:\.\w+)?$|\.(?:weight|bias)$/;
 
 /** Reads configuration and header, and the file once for its hash. Throws ModelError when the folder is no adapter. */
 export function adapterInfo(path: string): AdapterInfo {
@@ -42,7 +43,7 @@ export function adapterInfo(path: string): AdapterInfo {
   return {
     type: config.peft_type,
     r: (fields["r"] as number | undefined) ?? null,
-    alpha: (fields["lora_alpha"] as number | undefined) ?? null,
+    alpha: ((fields["lora_alpha"] ?? fields["alpha"]) as number | undefined) ?? null,
     targetModules: (fields["target_modules"] as string | readonly string[] | null | undefined) ?? null,
     modules: new Set([...tensors.keys()].map((key) => key.replace(TENSOR, ""))).size,
     parameters: [...counts.values()].reduce((a, b) => a + b, 0),

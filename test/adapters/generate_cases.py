@@ -12,6 +12,7 @@ head += """
 def gpt2(**kw): return GPT2LMHeadModel(GPT2Config(**{**dict(vocab_size=V,n_embd=D,n_layer=L,n_head=H,n_positions=64,resid_pdrop=0,embd_pdrop=0,attn_pdrop=0,bos_token_id=2,eos_token_id=2),**kw}))
 def tied(): return llama_like(LlamaConfig,LlamaForCausalLM,tie_word_embeddings=True)
 def untied(): return llama_like(LlamaConfig,LlamaForCausalLM,tie_word_embeddings=False)
+from peft import LoHaConfig,LoKrConfig
 LORA=dict(task_type='CAUSAL_LM',r=4,lora_alpha=8)
 CASES={
  'gpt2-bias-all':(gpt2,dict(**LORA,target_modules=['c_attn'],fan_in_fan_out=True,bias='all')),
@@ -25,8 +26,13 @@ CASES={
  'llama-tied-saved-embedding':(tied,dict(**LORA,target_modules=['q_proj'],modules_to_save=['embed_tokens'])),
  'llama-tied-embedding-lora':(tied,dict(**LORA,target_modules=['embed_tokens','q_proj'])),
  'llama-tied-head-lora':(tied,dict(**LORA,target_modules=['lm_head','q_proj'])),
+ 'llama-loha':(untied,dict(_c=LoHaConfig,task_type='CAUSAL_LM',r=3,alpha=5,target_modules=['q_proj','k_proj','down_proj'],rank_pattern={'k_proj':2})),
+ 'llama-lokr':(untied,dict(_c=LoKrConfig,task_type='CAUSAL_LM',r=2,alpha=3,target_modules=['q_proj','k_proj','down_proj'])),
+ 'llama-lokr-both':(tied,dict(_c=LoKrConfig,task_type='CAUSAL_LM',r=2,alpha=3,target_modules=['v_proj','up_proj'],decompose_both=True,decompose_factor=8)),
  'llama-tokens':(untied,dict(**LORA,target_modules=['q_proj'],trainable_token_indices=[3,5,9,11])),
  'llama-tied-tokens':(tied,dict(**LORA,target_modules=['q_proj'],trainable_token_indices={'embed_tokens':[3,5,9,11]})),
 }
 """
+# The update must not be zero, or its gradients are.
+tail = tail.replace("if 'ia3_l' in n:", "if 'hada_w2_b' in n or 'lokr_w1' in n: p.copy_(torch.randn(p.shape,generator=g)*.2)\n            if 'ia3_l' in n:").replace("(LoraConfig,IA3Config)", "(LoraConfig,IA3Config,LoHaConfig,LoKrConfig)")
 exec(head + "STEPS=6;B=2;S=24" + tail)

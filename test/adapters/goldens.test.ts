@@ -28,6 +28,9 @@ const CASES = more
       "llama-tied-saved-embedding",
       "llama-tied-tokens",
       "llama-tied-embedding-lora",
+      "llama-loha",
+      "llama-lokr",
+      "llama-lokr-both",
     ];
 
 test.each(CASES)("%s: logits, loss and every gradient are PEFT's", async (name) => {
