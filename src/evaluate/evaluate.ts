@@ -52,7 +52,7 @@ export function createEvaluator({ runtime, session, setup, adapters }: Evaluator
   const losses = runner(lossProgram);
   const logits = runner(logitsProgram);
   const scored: Evaluator["scored"] = async (examples, tensors, visit) => {
-    const measure = MEASURES[task]?.();
+    const measure = MEASURES[task]?.(classNames(model));
     const indices = new Map(examples.map((example, i) => [example, i]));
     for (const pass of passes(examples)) {
       const rows = await scoreRows(logits, pass, facts, tensors);
@@ -74,6 +74,12 @@ export function createEvaluator({ runtime, session, setup, adapters }: Evaluator
       await logits.close();
     },
   };
+}
+
+/** Names of the classes by index, where config.json tells them. */
+function classNames({ rawConfig, config }: Setup["model"]): readonly string[] | undefined {
+  const names = rawConfig["id2label"] as Readonly<Record<string, string>> | undefined;
+  return names && Array.from({ length: config.labels }, (_, i) => names[i] ?? "");
 }
 
 async function meanLoss(

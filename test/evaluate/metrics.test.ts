@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { passes } from "../../src/evaluate/evaluate.ts";
 import { MEASURES, pearson, ranks } from "../../src/evaluate/metrics.ts";
+import type { RowScores } from "../../src/evaluate/scores.ts";
 
 test("accuracy and loss of labelled rows", () => {
   const measure = MEASURES["sequence-classification"]!();
@@ -9,7 +11,7 @@ test("accuracy and loss of labelled rows", () => {
   row(0, 2, 1);
   row(1, 2, 1);
   const { lossSum, targets, metrics } = measure.result();
-  expect(metrics).toEqual({ accuracy: 0.5 });
+  expect(metrics).toMatchObject({ accuracy: 0.5 });
   expect(lossSum / targets).toBeCloseTo((Math.log1p(Math.exp(-1)) + Math.log1p(Math.exp(1))) / 2, 12);
 });
 
@@ -53,4 +55,77 @@ test("passes hold every row once", () => {
       .toSorted((a, b) => a - b),
   ).toEqual(examples.map(({ line }) => line));
   expect(all.length).toBeGreaterThan(1);
+});
+
+interface Labelled {
+  readonly labels: readonly number[];
+  readonly found: readonly number[];
+}
+
+/** Made by make_metrics.py. */
+const reference = JSON.parse(readFileSync(new URL("metrics.json", import.meta.url), "utf8")) as Readonly<
+  Record<"binary" | "multiclass" | "constant", Labelled & Record<string, number>>
+> & {
+  readonly regression: { readonly values: readonly number[]; readonly scores: readonly number[] } & Record<
+    string,
+    number
+  >;
+  readonly entities: { readonly names: readonly string[]; readonly sentences: readonly Labelled[] } & Record<
+    string,
+    number
+  >;
+};
+
+/** Scores that name these classes. */
+function scoresOf(found: readonly number[], classes: number): RowScores {
+  const scores = new Float32Array(found.length * classes);
+  found.forEach((best, i) => {
+    scores[i * classes + best] = 1;
+  });
+  return { scores, count: found.length, classes };
+}
+
+test.each(["binary", "multiclass", "constant"] as const)("%s: accuracy, F1 and Matthews are scikit-learn's", (name) => {
+  const wanted = reference[name];
+  const measure = MEASURES["sequence-classification"]!();
+  wanted.labels.forEach((label, i) => {
+    measure.add({ ids: Int32Array.of(1), label, line: i + 1 }, scoresOf([wanted.found[i]!], 5));
+  });
+  const { metrics } = measure.result();
+  expect(metrics["accuracy"]).toBeCloseTo(wanted["accuracy"]!, 12);
+  expect(metrics["macroF1"]).toBeCloseTo(wanted["macro_f1"]!, 12);
+  expect(metrics["matthews"]).toBeCloseTo(wanted["matthews_correlation"]!, 12);
+  if (name !== "multiclass") expect(metrics["f1"]).toBeCloseTo(wanted["f1"]!, 12);
+  else expect(metrics["f1"]).toBeUndefined();
+});
+
+test("regression: mean squared error and both correlations are scikit-learn's and scipy's", () => {
+  const { values, scores, mse, pearson, spearman } = reference.regression;
+  const measure = MEASURES.regression!();
+  values.forEach((label, i) => {
+    measure.add(
+      { ids: Int32Array.of(1), label, line: i + 1 },
+      { scores: Float32Array.of(scores[i]!), count: 1, classes: 1 },
+    );
+  });
+  const { metrics } = measure.result();
+  expect(metrics["mse"]).toBeCloseTo(mse!, 5);
+  expect(metrics["pearson"]).toBeCloseTo(pearson!, 6);
+  expect(metrics["spearman"]).toBeCloseTo(spearman!, 12);
+});
+
+test("entities: precision, recall and F1 by conlleval's rules; unlabelled tokens are passed over", () => {
+  const { names, sentences, ...wanted } = reference.entities;
+  const measure = MEASURES["token-classification"]!(names);
+  for (const { labels, found } of sentences) {
+    measure.add(
+      { ids: new Int32Array(labels.length + 1), labels: Int32Array.of(-100, ...labels), line: 1 },
+      scoresOf([1, ...found], names.length),
+    );
+  }
+  const { metrics } = measure.result();
+  expect(metrics["accuracy"]).toBeCloseTo(wanted["accuracy"]!, 12);
+  expect(metrics["entityPrecision"]).toBeCloseTo(wanted["entity_precision"]!, 12);
+  expect(metrics["entityRecall"]).toBeCloseTo(wanted["entity_recall"]!, 12);
+  expect(metrics["entityF1"]).toBeCloseTo(wanted["entity_f1"]!, 12);
 });
