@@ -5,7 +5,7 @@ import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
 import type { TensorEntry } from "../files/safetensors.ts";
 import type { Value } from "../graph/graph.ts";
-import { TASKS, type Task } from "../task.ts";
+import type { Task } from "../task.ts";
 import { sameShape } from "../tensor/shape.ts";
 import type { StoredTensor } from "../tensor/tensor.ts";
 import type { ArchitectureFacts } from "./architecture.ts";
@@ -85,13 +85,6 @@ export function checkpointTask(config: RawConfig): Task | null {
     return config["problem_type"] === "regression" ? "regression" : "sequence-classification";
   }
   return null;
-}
-
-/** The task a user or file names; throws ModelError for a name that is not known. */
-export function parseTask(name: string, where: string): Task {
-  const found = TASKS.find((task) => task === name);
-  if (found) return found;
-  throw new ModelError(`${where}: task "${name}" is not known. Known: ${TASKS.join(", ")}.`);
 }
 
 function checkpointSource(

@@ -5,14 +5,7 @@ import type { Task } from "../task.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { createStream } from "./stream.ts";
-import {
-  checkpointWeights,
-  type EmbeddingSpec,
-  type LinearSpec,
-  matrixOf,
-  type TensorSource,
-  type Weights,
-} from "./weights.ts";
+import { checkpointWeights, type EmbeddingSpec, type LinearSpec, type TensorSource, type Weights } from "./weights.ts";
 
 export type Module =
   | { readonly kind: "linear"; readonly name: string; readonly spec: LinearSpec; readonly head: boolean }
@@ -60,12 +53,4 @@ export function traceModel<C extends ArchitectureFacts>(
   architecture.heads[task]?.logits(recording, config, gatherRows(hidden, stream.ids));
   const parameters = [...tensors.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
   return { tensors, modules, parameters };
-}
-
-/** The checkpoint tensors of a module: its matrix and, where it has one, its bias. */
-export function moduleTensors(module: Module): { readonly name: string; readonly shape: readonly number[] }[] {
-  if (module.kind === "embedding")
-    return [{ name: `${module.name}.weight`, shape: [module.spec.rows, module.spec.width] }];
-  const bias = module.spec.bias ? [{ name: `${module.name}.bias`, shape: [module.spec.out] }] : [];
-  return [matrixOf(module.name, module.spec), ...bias];
 }

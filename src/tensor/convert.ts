@@ -2,7 +2,7 @@
 
 import { FormatError } from "../errors.ts";
 import type { DType, TypedArray } from "./dtype.ts";
-import { fromBfloat, fromHalf, toBfloat, toHalf } from "./half.ts";
+import { fromHalf, toBfloat, toHalf } from "./half.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** The elements as float32; the same array when they are that already. Integers convert by value. */
@@ -42,11 +42,6 @@ export function fromFloat32(values: Float32Array, dtype: DType): TypedArray {
     default:
       throw new FormatError(`internal: float32 values cannot be written as ${dtype}`);
   }
-}
-
-/** What one element of a floating type holds, by its stored number or pattern. */
-export function elementToNumber(dtype: DType, stored: number): number {
-  return dtype === "f16" ? fromHalf(stored) : dtype === "bf16" ? fromBfloat(stored) : stored;
 }
 
 function map(patterns: Uint16Array, table: Float32Array): Float32Array {
