@@ -16,6 +16,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   program: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
   evaluate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   generate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
+  convert: ["tensor", "files", "models", "adapters", "program"],
   train: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program", "evaluate"],
   merge: ["tensor", "files", "runtime", "data", "models", "adapters", "program", "evaluate", "train"],
   verify: [

@@ -9,7 +9,7 @@ export interface Command<T extends FlagTable = FlagTable> {
   /** What follows the command's name: "--model DIR --data FILE --out DIR [options]". */
   readonly usage: string;
   readonly flags: T;
-  /** Names of the arguments that are no flags, all of them required. */
+  /** Names of the arguments that are no flags, all of them required; a last one that ends in "…" may be several. */
   readonly arguments?: readonly string[];
   /** True for long work, which prints NDJSON events with --json. */
   readonly events?: boolean;

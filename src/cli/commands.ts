@@ -22,6 +22,12 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
   ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
+  ["adapter combine", entry("Combine adapters of one base into one", () => import("./commands/adapter-combine.ts"))],
+  ["adapter resize", entry("Bring an adapter to another rank", () => import("./commands/adapter-resize.ts"))],
+  [
+    "adapter extract",
+    entry("Make an adapter of what full fine-tuning changed", () => import("./commands/adapter-extract.ts")),
+  ],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],
   ["models", entry("List architectures, tasks and methods", () => import("./commands/models.ts"))],
   ["doctor", entry("Check this machine and this installation", () => import("./commands/doctor.ts"))],

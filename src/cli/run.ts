@@ -55,7 +55,8 @@ async function call(
       ? { ...readConfigValues(await readConfigFile(config), command.flags, config), ...values }
       : values;
   const wanted = command.arguments ?? [];
-  if (positionals.length !== wanted.length) {
+  const several = wanted.at(-1)?.endsWith("…") === true && positionals.length > wanted.length;
+  if (positionals.length !== wanted.length && !several) {
     const found = positionals.length === 0 ? "none" : positionals.join(" ");
     throw new UsageError(
       wanted.length === 0
