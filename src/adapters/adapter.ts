@@ -9,13 +9,17 @@ import { hashText, type Random, randomStream } from "../tensor/random.ts";
 import { sameShape } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor, type StoredTensor } from "../tensor/tensor.ts";
 import { type AdapterConfig, type BindContext, bindMethod, completeConfig } from "./bind.ts";
+import { composeMethods } from "./compose.ts";
 import { extraTensorProblem } from "./file-copies.ts";
 import type { BoundMethod, InitContext } from "./method.ts";
+import { savedTensors } from "./modules-to-save.ts";
 import type { PeftFolder } from "./peft-folder.ts";
 
 export interface Adapter {
   readonly config: AdapterConfig;
   readonly method: BoundMethod;
+  /** What a composed adapter was made of, the first with the others' heads; absent for a single one. */
+  readonly parts?: readonly Omit<Adapter, "tensors">[];
   /** Values of the method's parameters by key. */
   readonly tensors: ReadonlyMap<string, FloatTensor>;
 }
@@ -33,6 +37,31 @@ export function createAdapter(
   const method = bindMethod(completed, context);
   const tensors = initialTensors(method, model, seed);
   return { config: completed, method: method.from?.(tensors) ?? method, tensors };
+}
+
+/** A new adapter of several methods at once, as LoRA with a prefix. The first one's modules_to_save go for all. */
+export function createComposed(
+  configs: readonly AdapterConfig[],
+  model: Model,
+  trace: ModelTrace,
+  seed: number,
+  options: Parameters<typeof createAdapter>[4] = {},
+): Adapter {
+  if (configs.length === 1) return createAdapter(configs[0]!, model, trace, seed, options);
+  const context = { ...bindContext(model, trace, true), ...options };
+  const taken = takenBy(completeConfig(configs[0]!, context));
+  const bound = configs.map((config, i) => {
+    const own = i === 0 ? context : { ...context, taken };
+    const completed = completeConfig(config, own);
+    return { config: completed, method: bindMethod(completed, own) };
+  });
+  const tensors = initialTensors(composeMethods(bound.map(({ method }) => method)), model, seed);
+  const parts = bound.map(({ config, method }) => ({ config, method: method.from?.(tensors) ?? method }));
+  return { config: parts[0]!.config, parts, method: composeMethods(parts.map(({ method }) => method)), tensors };
+}
+
+function takenBy({ modules_to_save }: AdapterConfig): (module: string) => boolean {
+  return savedTensors(modules_to_save ?? []).covers;
 }
 
 /** What configurations are bound to. `strict` is for new adapters: everything they name must be there. */
@@ -73,7 +102,19 @@ export function initialTensors(method: BoundMethod, model: Model, seed: number):
  * another shape, or not the method's.
  */
 export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace): Adapter {
-  const context = bindContext(model, trace, false);
+  const first = loadPart(folder, model, trace, bindContext(model, trace, false));
+  if (!folder.parts) return first;
+  const context = { ...bindContext(model, trace, false), taken: takenBy(first.config) };
+  const parts = [first, ...folder.parts.map((part) => loadPart(part, model, trace, context))];
+  return {
+    config: first.config,
+    parts,
+    method: composeMethods(parts.map(({ method }) => method)),
+    tensors: new Map(parts.flatMap(({ tensors }) => [...tensors])),
+  };
+}
+
+function loadPart(folder: PeftFolder, model: Model, trace: ModelTrace, context: BindContext): Adapter {
   const config = completeConfig(folder.config, context);
   const method = bound(folder, config, context, model);
   const problems: string[] = [];

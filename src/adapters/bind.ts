@@ -49,6 +49,8 @@ export interface BindContext {
   readonly defaultTargets: readonly string[];
   /** False for files trained elsewhere: entries of target_modules that match nothing pass. */
   readonly strict: boolean;
+  /** Whether a module's tensors belong to another part of a composed adapter. */
+  taken?(module: string): boolean;
   /** Token ids of a text, for prompts that start from one. */
   readonly tokenize?: (text: string) => readonly number[];
 }
@@ -104,7 +106,7 @@ const METHODS: { readonly [C in AdapterConfig as C["peft_type"]]: MethodEntry<C>
   BITFIT: {
     parse: bitFitConfig,
     complete: completeBitFit,
-    bind: (config, { trace, strict }) => bindBitFit(config, trace, { strict }),
+    bind: (config, { trace, ...options }) => bindBitFit(config, trace, options),
     fixed: {},
   },
 };

@@ -32,9 +32,10 @@ export function completeBitFit(config: BitFitConfig): BitFitConfig {
 export function bindBitFit(
   config: BitFitConfig,
   trace: ModelTrace,
-  { strict }: { readonly strict: boolean },
+  { strict, taken = () => false }: { readonly strict: boolean; taken?(module: string): boolean },
 ): BoundMethod {
-  const { covers } = savedTensors(config.modules_to_save ?? []);
+  const saved = savedTensors(config.modules_to_save ?? []);
+  const covers = (module: string): boolean => saved.covers(module) || taken(module);
   const tensors = new Map<string, Parameter>();
   for (const [name, shape] of trace.tensors) {
     if (!/(^|[._])bias$/.test(name) || covers(name.slice(0, name.lastIndexOf(".")))) continue;

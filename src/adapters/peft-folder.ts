@@ -23,7 +23,12 @@ export interface PeftFolder {
   readonly path: string;
   readonly config: AdapterConfig;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** Folders inside it, one for each further method of a composed adapter; absent for a single one. */
+  readonly parts?: readonly PeftFolder[];
 }
+
+/** Names the folders of a composed adapter's further methods; PEFT loads each part by itself. */
+const PARTS_FILE = "adapter_parts.json";
 
 /** Opens a PEFT folder; reads headers only. Throws ModelError when it is none. */
 export function openPeftFolder(path: string): PeftFolder {
@@ -35,14 +40,44 @@ export function openPeftFolder(path: string): PeftFolder {
   }
   const config = parseAdapterConfig(readJsonObject(join(path, CONFIG_FILE)), join(path, CONFIG_FILE));
   const weights = join(path, WEIGHTS_FILE);
-  if (existsSync(weights)) return { path, config, tensors: openSafetensors(weights).tensors };
+  if (existsSync(weights)) return { path, config, tensors: openSafetensors(weights).tensors, ...openParts(path) };
   const pickled = join(path, PICKLED_FILE);
   if (existsSync(pickled)) return { path, config, tensors: openTorchFile(pickled).tensors };
   throw new ModelError(`${path}: no ${WEIGHTS_FILE} beside ${CONFIG_FILE}. Copy or train the adapter again.`);
 }
 
+function openParts(path: string): Pick<PeftFolder, "parts"> {
+  const file = join(path, PARTS_FILE);
+  if (!existsSync(file)) return {};
+  const { parts } = readJsonObject(file);
+  const names: readonly unknown[] = Array.isArray(parts) ? parts : [null];
+  return {
+    parts: names.map((name) => {
+      if (typeof name === "string" && /^\w+$/.test(name)) return openPeftFolder(join(path, name));
+      throw new ModelError(`${file}: "parts" must list names of folders beside it. Save the adapter again.`);
+    }),
+  };
+}
+
+/** Writes a composed adapter: its first part where PEFT looks, each other one in a folder of its method's name. */
+function saveParts(path: string, { parts = [], tensors }: Adapter): void {
+  const [first, ...others] = parts.map(({ config, method }) => ({
+    config,
+    method,
+    tensors: new Map([...method.parameters.keys()].map((key) => [key, tensors.get(key)!])),
+  }));
+  const named = others.map((part) => [part.config.peft_type.toLowerCase(), part] as const);
+  savePeftFolder(path, first!);
+  for (const [name, part] of named) savePeftFolder(join(path, name), part);
+  writeJsonAtomic(join(path, PARTS_FILE), { parts: named.map(([name]) => name) });
+}
+
 /** Writes an adapter as PEFT does. The bytes depend on configuration and values alone. */
 export function savePeftFolder(path: string, adapter: Adapter): void {
+  if (adapter.parts) {
+    saveParts(path, adapter);
+    return;
+  }
   mkdirSync(path, { recursive: true });
   const { config, method, tensors } = adapter;
   const stored = method.stored?.((key) => tensors.get(key)!) ?? tensors;

@@ -2,13 +2,14 @@
 
 import { existsSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type Adapter, createAdapter, initialTensors, loadAdapter } from "../adapters/adapter.ts";
+import { type Adapter, createComposed, initialTensors, loadAdapter } from "../adapters/adapter.ts";
 import { type AdapterConfig, parseAdapterConfig } from "../adapters/bind.ts";
 import { TASK_HEADS } from "../adapters/config-fields.ts";
 import type { BoundMethod } from "../adapters/method.ts";
 import { savedTensors } from "../adapters/modules-to-save.ts";
 import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { dataFile, partOf } from "../data/folder.ts";
 import { UsageError } from "../errors.ts";
 import { baseWarning } from "../evaluate/adapters.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
@@ -36,7 +37,8 @@ export interface Prepared {
 }
 
 /** `levels` as byteLevels finds them, for a base in eight bits. */
-export function prepare(options: TrainOptions, levels: Levels): Prepared {
+export function prepare(given: TrainOptions, levels: Levels): Prepared {
+  const options = withFiles(given);
   const base = openBase(options.model);
   const full = options.method === "full";
   const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
@@ -63,14 +65,27 @@ export function prepare(options: TrainOptions, levels: Levels): Prepared {
   const { tokenizer } = base;
   const adapter = folder
     ? loadAdapter(folder, base.model, setup.trace)
-    : createAdapter(
-        parseAdapterConfig(withFacts(fields!, configured!, setup, options, added), "adapter configuration"),
+    : createComposed(
+        [
+          parseAdapterConfig(withFacts(fields!, configured!, setup, options, added), "adapter configuration"),
+          ...furtherConfigs(options, configured!),
+        ],
         base.model,
         setup.trace,
         options.seed,
         tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {},
       );
   return { ...common, ...adapterParts(adapter) };
+}
+
+/** Folders of data replaced by their files: the training rows, and the held-out ones beside them. */
+function withFiles(options: TrainOptions): TrainOptions {
+  const { data, evalData } = options;
+  return {
+    ...options,
+    data: dataFile(data, "train"),
+    evalData: evalData === null ? partOf(data, "valid") : dataFile(evalData, "valid", "test"),
+  };
 }
 
 /** Tensors that the checkpoint may lack, since the run brings them: those of the adapter's file, or a task's new head. */
@@ -115,13 +130,28 @@ function refuseFields(options: TrainOptions, config: AdapterConfig, folder: Peft
     );
   }
   for (const [name, value] of Object.entries(options.adapterFields)) {
-    if (!(name in held)) throw new UsageError(`${name}: ${config.peft_type} has no such option. Leave it away.`);
+    if (!(name in held) && !furtherConfigs(options, config).some((further) => name in further))
+      throw new UsageError(`${name}: ${config.peft_type} has no such option. Leave it away.`);
     if (folder && JSON.stringify(held[name]) !== JSON.stringify(value)) {
       throw new UsageError(
         `${name}: found ${JSON.stringify(value)}, but ${folder.path} was made with ${JSON.stringify(held[name])}. Leave it away, or train a new adapter without --init-adapter.`,
       );
     }
   }
+}
+
+/** Configurations of the methods behind a "+": what flags set and the first method does not have is theirs. */
+function furtherConfigs({ method, adapterFields, model }: TrainOptions, first: AdapterConfig): AdapterConfig[] {
+  const theirs = Object.entries(adapterFields).filter(([name]) => !(name in first));
+  const types = (method ?? "").split("+").slice(1).map(peftType);
+  const repeated = types.find((type, i) => type === first.peft_type || types.indexOf(type) !== i);
+  if (repeated) throw new UsageError(`method ${method}: ${repeated} is named twice. Name each method once.`);
+  return types.map((peft_type) =>
+    parseAdapterConfig(
+      { ...Object.fromEntries(theirs), peft_type, base_model_name_or_path: model },
+      `method ${method}`,
+    ),
+  );
 }
 
 function refuseForFull(
@@ -163,7 +193,7 @@ function methodFields(options: TrainOptions): Record<string, unknown> {
     path === null
       ? {}
       : readJsonObject(statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, CONFIG_FILE) : path);
-  const type = options.method === null ? {} : { peft_type: peftType(options.method) };
+  const type = options.method === null ? {} : { peft_type: peftType(options.method.split("+")[0]!) };
   return { ...fromFile, ...type, ...options.adapterFields };
 }
 
