@@ -37,7 +37,7 @@ export interface Dataset {
 }
 
 /**
- * Reads `file` (JSONL, gzipped JSONL or a JSON array). Throws a DataError for rows of two formats, rows that do not fit
+ * Reads `file`, in any of the shapes of read-rows.ts. Throws a DataError for rows of two formats, rows that do not fit
  * the task or the model, and rows without any target.
  */
 export function loadDataset(file: string, options: DatasetOptions): Dataset {

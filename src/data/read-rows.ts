@@ -1,15 +1,18 @@
 /**
- * The rows of a data file, one at a time: JSON Lines, plain or gzipped, or one JSON array of objects.
- * A byte order mark is skipped, and so are blank lines. What a file is, is told by its bytes, not by its name.
+ * The rows of a data file, one at a time: JSON Lines or one JSON array of objects, CSV or TSV with a header, each plain or
+ * gzipped; Parquet. A byte order mark is skipped, and so are blank lines. What a file is, is told by its bytes, but for
+ * tables of text, which are told by their names (.csv, .tsv).
  */
 
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { DataError, messageOf } from "../errors.ts";
+import { csvRows } from "./csv.ts";
 import { isObject, type JsonObject, kindOf, snippet } from "./json-values.ts";
+import { parquetRows } from "./parquet.ts";
 
 export interface Row {
-  /** Line of the file, from 1; in a JSON array the row's number, from 1. */
+  /** Line of the file, from 1; in a JSON array or a Parquet file the row's number, from 1. */
   readonly line: number;
   readonly value: JsonObject;
 }
@@ -26,12 +29,35 @@ export function* readRows(file: string): Generator<Row, void, undefined> {
   const zipped = head[0] === 0x1f && head[1] === 0x8b;
   const whole = zipped ? unzipped(file) : null;
   const start = new TextDecoder().decode((whole ?? head).subarray(0, 4096)).trimStart();
+  const table = /\.(csv|tsv)(\.gz)?$/i.exec(file)?.[1]?.toLowerCase();
+  const rows =
+    start.startsWith("PAR1") && !zipped
+      ? numbered(parquetRows(file))
+      : table !== undefined
+        ? csvRows(decoded(whole ?? readFileSync(file), file), file, table === "tsv" ? "\t" : ",")
+        : start.startsWith("[")
+          ? arrayRows(file, whole)
+          : lineRows(file, whole);
   let count = 0;
-  for (const row of start.startsWith("[") ? arrayRows(file, whole) : lineRows(file, whole)) {
+  for (const row of rows) {
     count++;
     yield row;
   }
-  if (count === 0) throw new DataError(`${file}: the file has no rows. One JSON object a line is needed.`);
+  if (count === 0)
+    throw new DataError(`${file}: the file has no rows. One JSON object a line is needed, or a header and rows.`);
+}
+
+function* numbered(values: Iterable<JsonObject>): Generator<Row> {
+  let line = 0;
+  for (const value of values) yield { line: ++line, value };
+}
+
+function decoded(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new DataError(`${file}: not UTF-8 text. Save the file as UTF-8.`);
+  }
 }
 
 function* lineRows(file: string, whole: Uint8Array | null): Generator<Row> {
@@ -87,7 +113,7 @@ function opening(file: string): Uint8Array {
   try {
     return bytes.subarray(0, readSync(handle, bytes, 0, bytes.length, 0));
   } catch (error) {
-    throw new DataError(`${file}: cannot be read (${messageOf(error)}). A JSONL file is needed.`);
+    throw new DataError(`${file}: cannot be read (${messageOf(error)}). A file of rows is needed.`);
   } finally {
     closeSync(handle);
   }

@@ -1,6 +1,7 @@
 /** The library's `evaluate()`: a model with adapters on a file. */
 
 import type { Dataset } from "../data/dataset.ts";
+import { dataFile } from "../data/folder.ts";
 import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision } from "../precision/precision.ts";
 import { openBase, readData } from "../program/setup.ts";
@@ -52,7 +53,11 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
   };
   const base = openBase(model);
   const opened = openAdapters(adapters);
-  const dataset: Dataset = readData(base, data, { task: adapterTask(base, opened, task), maxLength, maskPrompt });
+  const dataset: Dataset = readData(base, dataFile(data, "test", "valid"), {
+    task: adapterTask(base, opened, task),
+    maxLength,
+    maskPrompt,
+  });
   const { setup: settled, loaded } = settleWithAdapters(base, opened, task, dataset.task);
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { precision, cacheDir, levels }) };

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
+import { dataFile, partOf } from "../../src/data/folder.ts";
 import { formatOf, taskOf } from "../../src/data/formats.ts";
 import { readRows } from "../../src/data/read-rows.ts";
 
@@ -133,4 +134,50 @@ test("a format that cannot train the task asked for is refused", () => {
       '{"prompt", "completion"} or {"text"} or {"messages"} or {"prompt", "completion"} of messages or {"conversations"} or ' +
       '{"instruction", "output"} or {"segments"}. These rows fit --task sequence-classification or regression.',
   );
+});
+
+// Written by hyparquet-writer 0.18, three rows in groups of two.
+test.each(["snappy", "gzip"])("reads Parquet (%s) with nested lists", (codec) => {
+  expect(rows(join(import.meta.dirname, `fixtures/${codec}.parquet`))).toEqual([
+    [
+      1,
+      {
+        messages: [
+          { role: "user", content: "hi" },
+          { role: "assistant", content: "café" },
+        ],
+        label: 1,
+      },
+    ],
+    [2, { messages: [{ role: "user", content: "x" }], label: null }],
+    [3, { messages: [], label: 3 }],
+  ]);
+  expect(() => rows(file("PAR1xxxxxxxxPAR1", "broken.parquet"))).toThrow(
+    /broken\.parquet: the Parquet file cannot be read/,
+  );
+});
+
+test("reads CSV and TSV by their header: quotes, line breaks, labels as numbers, lists as JSON", () => {
+  expect(rows(file('\uFEFFtext,label\r\n"a, ""b""\nc",1\r\n\r\n d ,name\r\n', "a.csv"))).toEqual([
+    [3, { text: 'a, "b"\nc', label: 1 }],
+    [5, { text: " d ", label: "name" }],
+  ]);
+  expect(rows(file('prompt\tcompletion\n[1] x\t[{"role":"assistant"}]\n', "a.tsv"))).toEqual([
+    [2, { prompt: "[1] x", completion: [{ role: "assistant" }] }],
+  ]);
+  expect(rows(file(gzipSync("text\nhello\n"), "a.csv.gz"))).toEqual([[2, { text: "hello" }]]);
+  expect(() => rows(file("a,b\n1,2\n3\n", "b.csv"))).toThrow(/b\.csv:3: not a row of the table/);
+  expect(() => rows(file('a\n"x\n', "b.csv"))).toThrow(/b\.csv:\d: not a row of the table/);
+  expect(() => rows(file("a,a\n1,2\n", "b.csv"))).toThrow('b.csv:1: the header names "a" twice');
+});
+
+test("a folder gives its train, valid and test files", () => {
+  const folder = mkdtempSync(join(temporary, "parts-"));
+  for (const name of ["train.csv", "validation.jsonl.gz", "notes.txt"]) writeFileSync(join(folder, name), "x");
+  expect(dataFile(folder, "train")).toBe(join(folder, "train.csv"));
+  expect(dataFile(folder, "test", "valid")).toBe(join(folder, "validation.jsonl.gz"));
+  expect([partOf(folder, "test"), partOf(join(folder, "train.csv"), "valid")]).toEqual([null, null]);
+  expect(() => dataFile(folder, "test")).toThrow(/the folder has no test\.jsonl \(found: .*train\.csv/);
+  writeFileSync(join(folder, "dev.jsonl"), "x");
+  expect(() => partOf(folder, "valid")).toThrow(/dev\.jsonl and validation\.jsonl\.gz are both its valid rows/);
 });
