@@ -38,7 +38,7 @@ export interface Prepared {
 
 /** `levels` as byteLevels finds them, for a base in eight bits. */
 export function prepare(given: TrainOptions, levels: Levels): Prepared {
-  const options = withFiles(given);
+  const options = withAlpha(withFiles(given));
   const base = openBase(options.model);
   const full = options.method === "full";
   const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
@@ -138,6 +138,14 @@ function refuseFields(options: TrainOptions, config: AdapterConfig, folder: Peft
       );
     }
   }
+}
+
+/** The options with LoHa's and LoKr's name of alpha, which PEFT spells unlike LoRA's. */
+function withAlpha(options: TrainOptions): TrainOptions {
+  const { method, adapterFields } = options;
+  if (!/^lo(ha|kr)\b/i.test(method ?? "") || !("lora_alpha" in adapterFields)) return options;
+  const { lora_alpha: alpha, ...rest } = adapterFields;
+  return { ...options, adapterFields: { ...rest, alpha } };
 }
 
 /** Configurations of the methods behind a "+": what flags set and the first method does not have is theirs. */

@@ -60,6 +60,19 @@ test.each([
   }
 });
 
+test("--alpha means LoKr's own alpha", () => {
+  const golden = openCase("llama-lokr");
+  const out = mkdtempSync(join(tmpdir(), "lowrank-lokr-"));
+  try {
+    const options = { model: join(golden.folder, "model"), data: join(golden.folder, "data.jsonl"), out };
+    const run = prepare(trainOptions({ ...options, method: "lokr", adapterFields: { r: 2, lora_alpha: 6 } }), 127);
+    run.save(out, run.parameters);
+    expect(openPeftFolder(out).config).toMatchObject({ peft_type: "LOKR", alpha: 6 });
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
+});
+
 test("a method that is named twice is refused", () => {
   const golden = openCase("gpt2-c_attn");
   const options = { model: join(golden.folder, "model"), data: join(golden.folder, "data.jsonl"), out: "x" };
