@@ -4,71 +4,95 @@ import { gradient } from "../autodiff/gradient.ts";
 import { constantOf, scalar, type Value } from "../graph/graph.ts";
 import { softmax } from "../graph/ops/activation.ts";
 import { add, log, mul, neg, sub } from "../graph/ops/arithmetic.ts";
-import { reshape, sumAll } from "../graph/ops/broadcast.ts";
+import { expand, reshape, sumAll } from "../graph/ops/broadcast.ts";
 import { gatherElements, scatterElements } from "../graph/ops/gather.ts";
 import { concat, slice } from "../graph/ops/movement.ts";
-import { reduceMax } from "../graph/ops/reduce.ts";
+import { reduceMax, reduceMean } from "../graph/ops/reduce.ts";
 import { after, detach, withGradient } from "../graph/ops/rule.ts";
 
-/** Σ wᵢ·(−log softmax(scores)ᵢ[labelᵢ]) for scores [n, V], labels [n] and weights w [n]: a scalar. */
-export function crossEntropy(scores: Value, labels: Value, weights: Value): Value {
+/** −log softmax(scores)ᵢ[labelᵢ] for scores [n, V] and labels [n]: [n, 1]. */
+export function crossEntropy(scores: Value, labels: Value): Value {
   const n = scores.shape[0]!;
   const columns = reshape(labels, [n, 1]);
-  const rowWeights = reshape(weights, [n, 1]);
   const shares = softmax(scores); // [n, V]
   // log Σ exp(s) = max s − log(max share): the largest share never underflows.
   const logSum = sub(reduceMax(scores, [-1]), log(reduceMax(shares, [-1])));
-  const losses = sub(logSum, gatherElements(scores, columns)); // [n, 1]
-  return withGradient(sumAll(mul(losses, rowWeights)), [scores], (dy) => {
-    const factor = times(rowWeights, dy);
-    return [scatterElements(mul(shares, factor), columns, neg(factor))];
-  });
+  return withGradient(sub(logSum, gatherElements(scores, columns)), [scores], (dy) => [
+    scatterElements(times(shares, dy), columns, neg(dy)),
+  ]);
 }
 
-/** Σ wᵢ·Σⱼ (scores − targets)² / K for scores and targets [n, K]: a scalar. */
-export function squaredError(scores: Value, targets: Value, weights: Value): Value {
-  const [n = 0, K = 1] = scores.shape;
+/** Σⱼ (scores − targets)² / K for scores and targets [n, K]: [n, 1]. */
+export function squaredError(scores: Value, targets: Value): Value {
   const difference = sub(scores, targets);
-  return sumAll(mul(mul(difference, difference), mul(reshape(weights, [n, 1]), scalar(1 / K))));
+  return reduceMean(mul(difference, difference), [-1]);
 }
+
+/** The loss of each row [n, 1] of the hidden rows `from` to `to`. */
+export type RowLoss = (rows: Value, from: number, to: number) => Value;
 
 /**
- * The sum of `lossOf(rows from, to)` over equal chunks of `rows` [M, C], each chunk's gradient computed beside its loss, so
- * that no chunk's scores outlive it. `trainable` are the values that the head itself may depend on.
+ * Σ wᵢ·lossᵢ over `rows` [M, C] in equal chunks, with weights w [M]. Each chunk's gradient is computed beside its loss, so
+ * that no chunk's scores outlive it. `trainable` are the values that the head itself may depend on; none asks for no
+ * gradient.
  */
 export function chunkedLoss(
   rows: Value,
-  chunks: number,
-  trainable: readonly Value[],
-  lossOf: (rows: Value, from: number, to: number) => Value,
+  weights: Value,
+  { chunks, trainable }: { readonly chunks: number; readonly trainable: readonly Value[] },
+  lossOf: RowLoss,
 ): Value {
-  const M = rows.shape[0]!;
-  const size = M / chunks;
+  const size = rows.shape[0]! / chunks;
   const losses: Value[] = [];
   const rowGradients: Value[] = [];
   const held: (Value | null)[] = trainable.map(() => null);
-  for (let from = 0; from < M; from += size) {
-    const to = Math.min(M, from + size);
-    const part = slice(rows, 0, from, to);
+  let done: Value | null = null;
+  for (let from = 0; from < rows.shape[0]!; from += size) {
+    const part = slice(rows, 0, from, from + size);
+    const rowWeights = reshape(slice(weights, 0, from, from + size), [size, 1]);
     // A chunk begins when the one before it is done: else the runtime may hold the scores of all of them.
-    const previous = rowGradients.at(-1);
-    const cut = detach(previous ? after(part, previous) : part);
-    const loss = lossOf(cut, from, to);
-    const [dRows, ...dTrainable] = gradient(loss, [cut, ...trainable]);
+    const cut = detach(done ? after(part, done) : part);
+    const rowLosses = lossOf(cut, from, from + size);
+    const loss = sumAll(mul(rowLosses, rowWeights));
     losses.push(loss);
-    rowGradients.push(after(dRows!, loss));
+    done = loss;
+    if (trainable.length === 0) continue;
+    const { dRows, dTrainable } = chunkGradient(rowLosses, rowWeights, cut, trainable);
+    done = after(dRows, loss);
+    rowGradients.push(done);
     dTrainable.forEach((dy, i) => {
       if (dy) held[i] = held[i] ? add(held[i], dy) : dy;
     });
   }
+  const sum = losses.reduce(add);
+  if (trainable.length === 0) return sum;
   const used = trainable.flatMap((value, i) => (held[i] ? [{ value, dy: held[i] }] : []));
-  return withGradient(losses.reduce(add), [rows, ...used.map(({ value }) => value)], (dy) => [
+  return withGradient(sum, [rows, ...used.map(({ value }) => value)], (dy) => [
     times(concat(rowGradients, 0), dy),
     ...used.map((each) => times(each.dy, dy)),
   ]);
 }
 
-/** x·dy, without a pass when dy is the seed of a loss, 1. */
+/** Gradients of Σ wᵢ·lossᵢ. A head without trainable tensors keeps rows apart: their weights then cost a pass over [n, C]. */
+function chunkGradient(
+  rowLosses: Value,
+  rowWeights: Value,
+  cut: Value,
+  trainable: readonly Value[],
+): { dRows: Value; dTrainable: (Value | null)[] } {
+  const ones = expand(scalar(1), rowLosses.shape);
+  const [unweighted, ...own] = gradient(rowLosses, [cut, ...trainable], ones);
+  if (own.every((dy) => dy === null)) return { dRows: mul(unweighted!, rowWeights), dTrainable: own };
+  const [dRows, ...dTrainable] = gradient(rowLosses, [cut, ...trainable], rowWeights);
+  return { dRows: dRows!, dTrainable };
+}
+
+/** x·dy, without a pass when dy is ones. */
 function times(x: Value, dy: Value): Value {
-  return constantOf(dy)?.tensor.data[0] === 1 ? x : mul(x, dy);
+  return isOnes(dy) ? x : mul(x, dy);
+}
+
+function isOnes(dy: Value): boolean {
+  const { op, inputs } = dy.node;
+  return op.type === "Expand" ? isOnes(inputs[0]!) : constantOf(dy)?.tensor.data[0] === 1;
 }

@@ -133,10 +133,9 @@ function buildLoss(
   const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : classCount;
   const regression = task === "regression";
   const targets = regression ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
-  return chunkedLoss(rows, chunks, trainable, (part, from, to) => {
+  return chunkedLoss(rows, rowWeights, { chunks, trainable }, (part, from, to) => {
     const scores = head.logits(weights, model.config as never, part);
     const partTargets = slice(targets, 0, from, to);
-    const partWeights = slice(rowWeights, 0, from, to);
-    return regression ? squaredError(scores, partTargets, partWeights) : crossEntropy(scores, partTargets, partWeights);
+    return regression ? squaredError(scores, partTargets) : crossEntropy(scores, partTargets);
   });
 }

@@ -83,6 +83,7 @@ export async function* trainHere(
     const rateOf = rateFactors(options, learningRate, parameters);
     const evaluate = async (step: number): Promise<EvalEvent> => {
       const event = await evaluateStep(evaluator, run, parameters, step);
+      await evaluator.close(); // its session maps the weights a second time
       history.push(event);
       if (best === null || event.loss < best.loss) best = { step, loss: event.loss, tensors: copyOf(parameters) };
       return event;
