@@ -22,6 +22,10 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
   ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
+  [
+    "adapter convert",
+    entry("Convert an adapter from or to another tool's files", () => import("./commands/adapter-convert.ts")),
+  ],
   ["adapter combine", entry("Combine adapters of one base into one", () => import("./commands/adapter-combine.ts"))],
   ["adapter resize", entry("Bring an adapter to another rank", () => import("./commands/adapter-resize.ts"))],
   [

@@ -106,11 +106,18 @@ async function trainCommand({ flags: given, output }: Call<typeof flags>): Promi
   const run = train(trainInput(given));
   const interrupt = onInterrupt(output, run.stop);
   const show = output.json ? (event: TrainEvent) => showOnError(event, output) : progressOf(output);
+  const events: TrainEvent[] = [];
   let code = 0;
   try {
     for await (const event of run) {
+      if (event.event !== "step") events.push(event);
       output.event(event);
       show(event);
+      if (event.event === "done") {
+        const { writeTrainPage } = await import("../train-page.ts");
+        const path = writeTrainPage(event.out, events, commandLine());
+        if (!output.json) output.line(`Curves and facts of the run: ${path}`);
+      }
       if (event.event === "interrupted") {
         output.note(`Stopped after step ${event.step}, saved in ${event.path}. Go on with:\n  ${resumeCommand()}`);
         code = 130;
@@ -174,16 +181,19 @@ function onInterrupt(output: Output, stop: () => void): { remove(): void } {
   };
 }
 
+/** This command as one could type it. */
+function commandLine(args: readonly string[] = process.argv.slice(2)): string {
+  const quoted = args.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`));
+  return `lowrank ${quoted.join(" ")}`;
+}
+
 /** This command again, with --resume. */
 function resumeCommand(): string {
   const args = process.argv.slice(2).filter((arg, i, all) => {
     const value = all[i - 1] === "--resume" && !arg.startsWith("-");
     return !value && arg !== "--resume" && !arg.startsWith("--resume=");
   });
-  const quoted = [...args, "--resume"].map((arg) =>
-    /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`,
-  );
-  return `lowrank ${quoted.join(" ")}`;
+  return commandLine([...args, "--resume"]);
 }
 
 function showOnError(event: TrainEvent, output: Output): void {
