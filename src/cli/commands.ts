@@ -18,6 +18,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     entry("Train, switch, blend and merge adapters on the embedded base", () => import("./commands/quickstart.ts")),
   ],
   ["train", entry("Fine-tune a model with an adapter, or fully", () => import("./commands/train.ts"))],
+  ["data check", entry("Show what a data file holds for a model", () => import("./commands/data-check.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
