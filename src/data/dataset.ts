@@ -32,6 +32,8 @@ export interface Dataset {
     /** Rows left out: none yet, as rows that cannot be trained on are errors. */
     readonly droppedRows: number;
   };
+  /** Lines of the rows that were cut. */
+  readonly truncatedLines: ReadonlySet<number>;
   /** Class names by index, when rows or model name them. */
   readonly classes?: readonly string[];
 }
@@ -49,7 +51,8 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
   const settings: RowSettings = { ...options, task, chatTemplate: templateReader(options) };
   const examples: Example[] = [];
   const untargeted: { line: number; truncated: boolean }[] = [];
-  let [tokens, targetTokens, truncatedRows] = [0, 0, 0];
+  const truncatedLines = new Set<number>();
+  let [tokens, targetTokens] = [0, 0];
 
   for (const { line, value } of readRows(file)) {
     const where = `${file}:${line}`;
@@ -75,12 +78,18 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
     examples.push(example);
     tokens += length;
     targetTokens += targets;
-    if (truncated) truncatedRows++;
+    if (truncated) truncatedLines.add(line);
   }
   if (untargeted.length > 0) throw new DataError(untargetedMessage(file, untargeted, examples.length, task, maxLength));
   const classes = labels.classes();
-  const statistics = { rows: examples.length, tokens, targetTokens, truncatedRows, droppedRows: 0 };
-  return { examples, format, task, statistics, ...(classes === undefined ? {} : { classes }) };
+  const statistics = {
+    rows: examples.length,
+    tokens,
+    targetTokens,
+    truncatedRows: truncatedLines.size,
+    droppedRows: 0,
+  };
+  return { examples, format, task, statistics, truncatedLines, ...(classes === undefined ? {} : { classes }) };
 }
 
 /** The file's one format, its task, and the class names that its rows use: known only after reading it all. */

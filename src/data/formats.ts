@@ -122,6 +122,11 @@ export function taskOf(
   );
 }
 
+/** Whether rows of the format go through the chat template. */
+export function isChat(format: Format): boolean {
+  return ["messages", "conversational-completion", "sharegpt", "alpaca"].includes(format);
+}
+
 function isRead(format: Format | Refused): format is Format {
   return format in READ;
 }

@@ -1,5 +1,6 @@
 /** The events of a training run: what `train --json` prints, a line each, and `train()` yields. */
 
+import type { DataReport } from "../data/preflight.ts";
 import type { Precision } from "../precision/precision.ts";
 
 export interface StartEvent {
@@ -17,6 +18,10 @@ export interface StartEvent {
   readonly threads: number;
   /** The step that a resumed run goes on from. */
   readonly resumedFrom?: number;
+  /** The training rows: numbers, and a row with its mask. */
+  readonly data: DataReport;
+  /** Where the held-out rows come from; null without any. */
+  readonly evalData: { readonly file: string; readonly rows: number; readonly split: boolean } | null;
 }
 
 export interface StepEvent {

@@ -13,6 +13,8 @@ export interface TrainOptions {
   readonly data: string;
   /** Held-out rows; evaluated before the first step, every `evalSteps`, and at the end. */
   readonly evalData: string | null;
+  /** Share of the rows that is held out when there is no `evalData`; 0 holds none out. */
+  readonly evalSplit: number;
   /** Folder that the adapter, its checkpoints and its reports are written to. */
   readonly out: string;
   /** Null: the adapter's, the checkpoint's, or what the rows suggest. */
@@ -74,6 +76,7 @@ const schema = z.strictObject({
   model: z.string(),
   data: z.string(),
   evalData: z.string().nullable().default(null),
+  evalSplit: z.number().min(0).lt(1).default(0),
   out: z.string(),
   task: z.enum(TASKS).nullable().default(null),
   method: z.string().nullable().default(null),

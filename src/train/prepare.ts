@@ -10,6 +10,9 @@ import { savedTensors } from "../adapters/modules-to-save.ts";
 import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile, partOf } from "../data/folder.ts";
+import { isChat } from "../data/formats.ts";
+import { templateHash, writeProvenance } from "../data/provenance.ts";
+import { splitDataset } from "../data/split.ts";
 import { UsageError } from "../errors.ts";
 import { baseWarning } from "../evaluate/adapters.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
@@ -19,6 +22,7 @@ import { atPrecision } from "../precision/precision.ts";
 import { type Base, openBase, peftTask, readData, resolveTask, type Setup, settle } from "../program/setup.ts";
 import type { Task } from "../task.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
+import type { StartEvent } from "./events.ts";
 import { bindFull } from "./full.ts";
 import type { TrainOptions } from "./options.ts";
 import { saveFullModel } from "./save-full.ts";
@@ -27,6 +31,8 @@ export interface Prepared {
   readonly setup: Setup;
   readonly data: Dataset;
   readonly evalData: Dataset | null;
+  /** Where the held-out rows come from. */
+  readonly evalSource: StartEvent["evalData"];
   readonly method: BoundMethod;
   readonly parameters: ReadonlyMap<string, FloatTensor>;
   readonly warnings: readonly string[];
@@ -48,19 +54,36 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
   if (configured) refuseFields(options, configured, folder);
   const hint = resolveTask(base, options.task, configured);
   const rowOptions = { maxLength: options.maxLength, maskPrompt: options.maskPrompt };
-  const data = readData(base, options.data, { ...rowOptions, task: hint });
+  const read = readData(base, options.data, { ...rowOptions, task: hint });
+  const parts =
+    options.evalData === null && options.evalSplit > 0 ? splitDataset(read, options.evalSplit, options.seed) : null;
+  const data = parts?.train ?? read;
   const evalData =
-    options.evalData === null ? null : readData(base, options.evalData, { ...rowOptions, task: data.task });
+    options.evalData === null
+      ? (parts?.held ?? null)
+      : readData(base, options.evalData, { ...rowOptions, task: data.task });
+  const evalSource = evalData && {
+    file: options.evalData ?? options.data,
+    rows: evalData.examples.length,
+    split: parts !== null,
+  };
   const settled = settle(base, data.task, suppliedBy(base, folder, configured, data.task));
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };
   const warning = folder && baseWarning(folder, base, options.model);
   const added = folder || full ? [] : newModules(setup, configured!);
   const warnings = [...(warning ? [warning] : []), ...(added.length > 0 ? [newModulesWarning(added, setup)] : [])];
-  const common = { warnings, setup, data, evalData, fingerprint: fingerprintOf(options, base, folder, fields) };
+  const fingerprint = fingerprintOf(options, base, folder, fields);
+  const common = { warnings, setup, data, evalData, evalSource, fingerprint };
+  const note = (path: string): void => writeProvenance(path, provenanceOf(options, common, base));
   if (full) {
     const method = bindFull(setup.trace);
     const parameters = initialTensors(method, base.model, options.seed);
-    return { ...common, method, parameters, save: (path, values) => saveFullModel(path, base.model, values) };
+    return {
+      ...common,
+      method,
+      parameters,
+      save: noted((path, values) => saveFullModel(path, base.model, values), note),
+    };
   }
   const { tokenizer } = base;
   const adapter = folder
@@ -75,7 +98,33 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
         options.seed,
         tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {},
       );
-  return { ...common, ...adapterParts(adapter) };
+  const { save, ...adapted } = adapterParts(adapter);
+  return { ...common, ...adapted, save: noted(save, note) };
+}
+
+function noted(save: Prepared["save"], note: (path: string) => void): Prepared["save"] {
+  return (path, values) => {
+    save(path, values);
+    note(path);
+  };
+}
+
+/** What the adapter is made from. */
+function provenanceOf(
+  options: TrainOptions,
+  { data, evalSource, fingerprint }: Pick<Prepared, "data" | "evalSource" | "fingerprint">,
+  { tokenizer, endId }: Base,
+): Parameters<typeof writeProvenance>[1] {
+  const evalHash = (fingerprint["evalData"] ?? null) as string | null;
+  return {
+    base: { name: options.model, hash: String(fingerprint["base"]) },
+    data: { file: options.data, hash: String(fingerprint["data"]), rows: data.examples.length, format: data.format },
+    evalData: evalSource && { file: evalSource.file, hash: evalHash, rows: evalSource.rows },
+    task: data.task,
+    templateHash: templateHash(tokenizer?.chatTemplate ?? null),
+    templateUsed: isChat(data.format),
+    endId,
+  };
 }
 
 /** Folders of data replaced by their files: the training rows, and the held-out ones beside them. */

@@ -2,6 +2,7 @@
 
 import { totalmem } from "node:os";
 import { join } from "node:path";
+import { preflight } from "../data/preflight.ts";
 import { DataError, LowrankError } from "../errors.ts";
 import { createEvaluator, type Evaluator } from "../evaluate/evaluate.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
@@ -31,6 +32,8 @@ import { type BestSoFar, listCheckpoints, loadState, type RunState, saveState } 
 const KEPT_SHARE = 0.3;
 /** Options, history and times of a finished run, in its folder. */
 const REPORT_FILE = "training.json";
+/** Tokens of a row that the start event shows. */
+const SHOWN_TOKENS = 128;
 
 export interface TrainEnvironment {
   readonly runtime: Runtime;
@@ -241,7 +244,7 @@ function startState(options: TrainOptions, { parameters, fingerprint, method }: 
 
 function startEvent(
   options: TrainOptions,
-  { setup, data, method, parameters }: Prepared,
+  { setup, data, method, parameters, evalSource }: Prepared,
   steps: number,
   from: number,
 ): TrainEvent {
@@ -260,6 +263,8 @@ function startEvent(
     precision: options.precision,
     threads: options.threads,
     ...(from === 0 ? {} : { resumedFrom: from }),
+    data: preflight(data, { ...setup, maxLength: options.maxLength, limit: SHOWN_TOKENS }),
+    evalData: evalSource,
   };
 }
 

@@ -46,6 +46,13 @@ const command: Command = defineCommand({
       const adapters = [];
       for (const { path, weight } of adapterArguments(adapter))
         adapters.push([await base.adapter(path), weight] as const);
+      if (!("prompt" in asked)) {
+        const { templateWarning } = await import("../../data/provenance.ts");
+        for (const { path } of adapterArguments(adapter)) {
+          const warning = templateWarning(path, base.tokenizer);
+          if (warning !== null) output.note(`Warning: ${warning}`);
+        }
+      }
       const pieces = base.generate({ ...asked, ...rest, adapters } as GenerateOptions);
       for (;;) {
         const { done, value } = await pieces.next();

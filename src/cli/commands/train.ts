@@ -10,6 +10,7 @@ import { type Call, type Command, defineCommand } from "../command.ts";
 import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
 import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
+import { doubts, sampleText } from "./data-check.ts";
 
 /** Fields of the adapter's configuration: the flag's name, and PEFT's. */
 const ADAPTER_FLAGS = {
@@ -48,6 +49,7 @@ const flags = {
   data: { type: "string", value: "FILE", required: true, help: "Training rows, JSONL" },
   out: { type: "string", value: "DIR", required: true, help: "Folder for the adapter and its checkpoints" },
   evalData: { type: "string", value: "FILE", help: "Held-out rows; the best weights on them are kept" },
+  evalSplit: { type: "number", value: "SHARE", help: "Share of the rows to hold out when there is no --eval-data" },
   task: { type: "string", help: "What is trained; else the adapter, the model or the rows say", choices: TASKS },
   method: { type: "string", value: "NAME", help: "lora, full, ia3, prompt-tuning, prefix-tuning, … (lora)" },
   adapterConfig: { type: "string", value: "FILE", help: "An adapter_config.json to take settings from" },
@@ -218,6 +220,8 @@ function progressOf(output: Output): (event: TrainEvent) => void {
       case "start":
         steps = event.steps;
         output.line(startTable(event));
+        output.line(`\n${sampleText(event.data, output.style)}\n`);
+        for (const doubt of doubts(event.data)) output.note(doubt);
         break;
       case "step":
         output.progress(step(event));
@@ -262,6 +266,15 @@ function startTable(event: StartEvent): string {
       "rows",
       `${event.rows}, ${event.targetTokens} targets${event.truncatedRows > 0 ? `, ${event.truncatedRows} cut at --max-length` : ""}`,
     ],
+    ["longest", `${event.data.longestRow.tokens} tokens, line ${event.data.longestRow.line}`],
+    ...(event.evalData
+      ? [
+          [
+            "held-out",
+            `${event.evalData.rows} rows${event.evalData.split ? " split off" : ""} of ${event.evalData.file}`,
+          ],
+        ]
+      : []),
     ["trainable", `${event.trainableParameters} of ${event.totalParameters} parameters (${share.toPrecision(3)} %)`],
     ["modules", `${event.targets.length} (${targets})`],
     [
