@@ -7,7 +7,7 @@ import type { ModelTrace } from "../models/trace.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { hashText, type Random, randomStream } from "../tensor/random.ts";
 import { sameShape } from "../tensor/shape.ts";
-import { type FloatTensor, floatTensor, type StoredTensor } from "../tensor/tensor.ts";
+import { type FloatTensor, floatTensor, type StoredTensor, type Tensor } from "../tensor/tensor.ts";
 import { type AdapterConfig, type BindContext, bindMethod, completeConfig } from "./bind.ts";
 import { composeMethods } from "./compose.ts";
 import { extraTensorProblem } from "./file-copies.ts";
@@ -22,6 +22,8 @@ export interface Adapter {
   readonly parts?: readonly Omit<Adapter, "tensors">[];
   /** Values of the method's parameters by key. */
   readonly tensors: ReadonlyMap<string, FloatTensor>;
+  /** Copies of the base's tensors that its file held, written again as they were. */
+  readonly copies?: ReadonlyMap<string, Tensor>;
 }
 
 /** A new adapter with its initial values; tensor after tensor draws from its own stream of `seed`. */
@@ -119,6 +121,7 @@ function loadPart(folder: PeftFolder, model: Model, trace: ModelTrace, context: 
   const method = bound(folder, config, context, model);
   const problems: string[] = [];
   const tensors = new Map<string, FloatTensor>();
+  const copies = new Map<string, Tensor>();
   for (const [key, { shape }] of method.parameters) {
     const entry = folder.tensors.get(key);
     if (!entry) problems.push(`${key}: missing, the model needs [${shape}]`);
@@ -130,6 +133,7 @@ function loadPart(folder: PeftFolder, model: Model, trace: ModelTrace, context: 
     if (method.parameters.has(key)) continue;
     const problem = extraTensorProblem(key, entry, { model, trace, method });
     if (problem) problems.push(`${key}: ${problem}`);
+    else copies.set(key, readTensor(entry));
   }
   if (problems.length > 0) {
     throw new AdapterMismatchError(
@@ -142,7 +146,7 @@ function loadPart(folder: PeftFolder, model: Model, trace: ModelTrace, context: 
       problems,
     );
   }
-  return { config, method: startedMethod(folder, config, method, model), tensors };
+  return { config, method: startedMethod(folder, config, method, model), tensors, copies };
 }
 
 /**

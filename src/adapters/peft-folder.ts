@@ -79,9 +79,9 @@ export function savePeftFolder(path: string, adapter: Adapter): void {
     return;
   }
   mkdirSync(path, { recursive: true });
-  const { config, method, tensors } = adapter;
+  const { config, method, tensors, copies = [] } = adapter;
   const stored = method.stored?.((key) => tensors.get(key)!) ?? tensors;
-  writeSafetensors(join(path, WEIGHTS_FILE), stored, { format: "pt" });
+  writeSafetensors(join(path, WEIGHTS_FILE), [...stored, ...copies], { format: "pt" });
   const fields: Record<string, unknown> = {
     ...writtenFields(config),
     inference_mode: true,

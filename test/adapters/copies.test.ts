@@ -1,0 +1,18 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { loadAdapter } from "../../src/adapters/adapter.ts";
+import { openPeftFolder, savePeftFolder } from "../../src/adapters/peft-folder.ts";
+import { readTensors } from "../../src/files/safetensors.ts";
+import { caseFolder, openCase } from "../goldens/harness.ts";
+
+test("copies of the base that PEFT puts into a file are written again as they were", () => {
+  const { model, trace } = openCase("llama-embedding-lora");
+  const folder = openPeftFolder(join(caseFolder("llama-embedding-lora"), "adapter"));
+  const out = mkdtempSync(join(tmpdir(), "lowrank-copies-"));
+  savePeftFolder(out, loadAdapter(folder, model, trace));
+  const [theirs, ours] = [readTensors(folder), readTensors(openPeftFolder(out))];
+  expect([...ours.keys()].toSorted()).toEqual([...theirs.keys()].toSorted());
+  for (const [key, { data }] of theirs) expect(ours.get(key)!.data, key).toEqual(data);
+});
