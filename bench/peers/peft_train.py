@@ -1,0 +1,60 @@
+"""LoRA training in PyTorch + PEFT on the rows and settings of bench/peers/train.mjs; prints one JSON object.
+
+usage: peft_train.py MODEL DATA TARGETS BATCH STEPS fp32|bf16 THREADS
+Rows: {"input_ids", "labels"} or {"prompt", "completion"}; in order, right-padded.
+"""
+import json
+import resource
+import sys
+import time
+
+started = time.time()
+import torch  # noqa: E402
+from peft import LoraConfig, get_peft_model  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+
+model_path, data, targets, batch_size, steps, precision, threads = sys.argv[1:8]
+batch_size, steps = int(batch_size), int(steps)
+torch.set_num_threads(int(threads))
+torch.manual_seed(0)
+dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
+model.config.use_cache = False
+model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets.split(","), task_type="CAUSAL_LM"))
+model.train()
+for module in model.modules():
+    if isinstance(module, torch.nn.Dropout):
+        module.p = 0.0
+
+rows = [json.loads(line) for line in open(data)][: batch_size * steps]
+if "input_ids" not in rows[0]:
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    for row in rows:
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        row["input_ids"], row["labels"] = prompt + completion, [-100] * len(prompt) + completion
+
+trainable = [p for p in model.parameters() if p.requires_grad]
+optimizer = torch.optim.AdamW(trainable, lr=1e-3, weight_decay=0.01)
+speeds, losses, first = [], [], None
+for step in range(steps):
+    part = [rows[(step * batch_size + i) % len(rows)] for i in range(batch_size)]
+    width = max(len(row["input_ids"]) for row in part)
+    pad = lambda key, fill: torch.tensor([row[key] + [fill] * (width - len(row[key])) for row in part])
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in part])
+    begun = time.time()
+    loss = model(input_ids=pad("input_ids", 0), attention_mask=mask, labels=pad("labels", -100)).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    first = first or time.time() - started
+    speeds.append(sum(len(row["input_ids"]) for row in part) / (time.time() - begun))
+    losses.append(loss.item())
+speeds = sorted(speeds[1:])
+print(json.dumps({
+    "tokensPerSecond": speeds[len(speeds) // 2],
+    "firstStepSeconds": first,
+    "peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "lastLoss": losses[-1],
+}))

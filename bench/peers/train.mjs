@@ -1,0 +1,95 @@
+/**
+ * LoRA training beside PyTorch + PEFT, in turns in one run, so that a machine's moods meet both alike.
+ * usage: node bench/peers/train.mjs --python PYTHON --model DIR --data FILE [--targets c_attn --batch 4 --steps 8 --rounds 3 --threads 2]
+ * Prints medians with their spread, and the ratios of medians to PEFT's.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const { values } = parseArgs({
+  options: {
+    python: { type: "string", default: ".peers/bin/python" },
+    model: { type: "string" },
+    data: { type: "string" },
+    targets: { type: "string", default: "c_attn" },
+    batch: { type: "string", default: "4" },
+    steps: { type: "string", default: "8" },
+    rounds: { type: "string", default: "3" },
+    threads: { type: "string", default: "2" },
+  },
+});
+const { python, model, data, targets, batch, steps, rounds, threads } = values;
+const here = fileURLToPath(new URL(".", import.meta.url));
+const scratch = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
+
+/** One run of the peer. */
+function peft(precision) {
+  const args = [join(here, "peft_train.py"), model, data, targets, batch, steps, precision, threads];
+  return JSON.parse(
+    execFileSync(python, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+      .trim()
+      .split("\n")
+      .at(-1),
+  );
+}
+
+/** One run of ours, as a user starts it. */
+function ours(...flags) {
+  const out = join(scratch, "out");
+  rmSync(out, { recursive: true, force: true });
+  const args = ["train", "--model", model, "--data", data, "--target-modules", targets, "--batch-size", batch];
+  args.push("--max-steps", steps, "--lr", "1e-3", "--weight-decay", "0.01", "--scheduler", "constant", "--no-shuffle");
+  args.push("--r", "8", "--alpha", "16", "--threads", threads, "--out", out, "--json", ...flags);
+  const text = execFileSync(process.execPath, [join(here, "../../dist/cli/main.js"), ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const events = text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const done = events.at(-1);
+  const rest = events.filter(({ event }) => event === "step").slice(1);
+  // Process start to the end of the first step: the whole run without the later steps.
+  const firstStepSeconds = done.seconds - rest.reduce((sum, { seconds }) => sum + seconds, 0);
+  return {
+    tokensPerSecond: done.tokensPerSecond,
+    firstStepSeconds,
+    peakBytes: done.peakMemoryBytes,
+    lastLoss: done.loss,
+  };
+}
+
+const runs = {
+  "PEFT fp32": () => peft("fp32"),
+  "PEFT bf16": () => peft("bf16"),
+  "lowrank fp32": () => ours(),
+  "lowrank int8": () => ours("--precision", "int8"),
+  "lowrank int8, recompute": () => ours("--precision", "int8", "--recompute", "full"),
+};
+ours("--precision", "int8"); // makes the quantised copy, which later runs map
+const results = Object.fromEntries(Object.keys(runs).map((name) => [name, []]));
+for (let round = 0; round < Number(rounds); round++) {
+  for (const [name, run] of Object.entries(runs)) results[name].push(run());
+}
+rmSync(scratch, { recursive: true, force: true });
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const column = (name, key) => results[name].map((each) => each[key]);
+console.log(`${cpus()[0].model}, ${threads} threads, ${rounds} rounds in turns, ${steps} steps of ${batch} rows\n`);
+console.log("| | tokens/s (spread) | beside PEFT fp32 / bf16 | first step after | peak memory | beside PEFT fp32 |");
+console.log("|---|---|---|---|---|---|");
+for (const name of Object.keys(runs)) {
+  const speed = column(name, "tokensPerSecond");
+  const ratio = (other) => (median(speed) / median(column(other, "tokensPerSecond"))).toFixed(2);
+  const peak = median(column(name, "peakBytes"));
+  const spread = `${Math.min(...speed).toFixed(0)} to ${Math.max(...speed).toFixed(0)}`;
+  const memory = (peak / median(column("PEFT fp32", "peakBytes"))).toFixed(2);
+  console.log(
+    `| ${name} | ${median(speed).toFixed(0)} (${spread}) | ${ratio("PEFT fp32")} / ${ratio("PEFT bf16")} | ${median(column(name, "firstStepSeconds")).toFixed(1)} s | ${(peak / 1e9).toFixed(2)} GB | ${memory} |`,
+  );
+}
