@@ -48,12 +48,28 @@ export function openCheckpoint(folder: string): Checkpoint {
   }
   const config = asModelError(() => readJsonObject(present(join(folder, "config.json"))));
   for (const layout of LAYOUTS) {
-    if (files.includes(layout.single)) {
-      return { folder, config, tensors: layout.open(present(join(folder, layout.single))).tensors };
-    }
-    if (files.includes(layout.index)) return { folder, config, tensors: openShards(folder, layout) };
+    const single = files.includes(layout.single);
+    if (!single && !files.includes(layout.index)) continue;
+    const tensors = single ? layout.open(present(join(folder, layout.single))).tensors : openShards(folder, layout);
+    return { folder, config, tensors: config["tie_word_embeddings"] === false ? tensors : withoutAliases(tensors) };
   }
   throw noWeightsError(folder, files);
+}
+
+/**
+ * Each block of bytes under its first name: PyTorch's files hold tied heads beside the embedding, safetensors files do
+ * not, and what is trained or merged under one name must not survive under another.
+ */
+function withoutAliases(tensors: ReadonlyMap<string, TensorEntry>): Map<string, TensorEntry> {
+  const seen = new Set<string>();
+  return new Map(
+    [...tensors].filter(([, { path, offset, byteLength, shape }]) => {
+      const place = `${offset} [${shape}] ${path}`;
+      const again = byteLength > 0 && seen.has(place);
+      seen.add(place);
+      return !again;
+    }),
+  );
 }
 
 function listFolder(folder: string): string[] {

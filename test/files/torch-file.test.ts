@@ -67,6 +67,14 @@ test("folders of models and adapters open without safetensors files", () => {
     const names = [...openTorchFile(fixture("state.bin")).tensors.keys()];
     const index = { weight_map: Object.fromEntries(names.map((name) => [name, "shard.bin"])) };
     writeFileSync(join(folder, "pytorch_model.bin.index.json"), JSON.stringify(index));
+    const tied = openCheckpoint(folder).tensors;
+    expect([tied.size, tied.has("wte.weight"), tied.has("lm_head.weight"), tied.has("row")]).toEqual([
+      14,
+      true,
+      false,
+      true,
+    ]);
+    writeFileSync(join(folder, "config.json"), '{"tie_word_embeddings": false}');
     expect(openCheckpoint(folder).tensors.size).toBe(15);
     copyFileSync(fixture("module.pth"), join(folder, "pytorch_model.bin"));
     expect([...openCheckpoint(folder).tensors.keys()]).toEqual(["weight", "bias"]);
