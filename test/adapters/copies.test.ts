@@ -13,6 +13,6 @@ test("copies of the base that PEFT puts into a file are written again as they we
   const out = mkdtempSync(join(tmpdir(), "lowrank-copies-"));
   savePeftFolder(out, loadAdapter(folder, model, trace));
   const [theirs, ours] = [readTensors(folder), readTensors(openPeftFolder(out))];
-  expect([...ours.keys()].toSorted()).toEqual([...theirs.keys()].toSorted());
+  expect(new Set(ours.keys())).toEqual(new Set(theirs.keys()));
   for (const [key, { data }] of theirs) expect(ours.get(key)!.data, key).toEqual(data);
 });
