@@ -33,7 +33,7 @@ export const LESSONS: readonly Lesson[] = [
 
 /** Continued by every voice: one line that suits either style, and one of the second adapter's tasks. */
 export const PROMPTS: readonly string[] = [
-  "And the man said unto",
+  "In the city",
   "Blue Spice : eatType : pub | Blue Spice : food : English | Blue Spice : area : riverside\n",
 ];
 
