@@ -22,12 +22,12 @@ export const SETTINGS = {
 } as const;
 
 export const LESSONS: readonly Lesson[] = [
-  { name: "genesis", description: "a style: verses of the King James Bible", data: "genesis", steps: 96 },
+  { name: "genesis", description: "a style: verses of the King James Bible", data: "genesis", steps: 72 },
   {
     name: "restaurants",
     description: "a task: facts about a restaurant in, a sentence out",
     data: "restaurants",
-    steps: 100,
+    steps: 72,
   },
 ];
 
