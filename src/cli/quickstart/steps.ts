@@ -5,24 +5,13 @@ import { join } from "node:path";
 import type { Adapter } from "../../adapters/adapter.ts";
 import { adapterSets } from "../../generate/adapter-set.ts";
 import type { Model } from "../../models/open.ts";
+import type { QuickstartAdapter } from "../../report/quickstart-report.ts";
 import { train } from "../../train/start.ts";
 import type { Output } from "../output.ts";
 import { BASE, dataFile, type Lesson, SETTINGS } from "./lessons.ts";
 
-/** An adapter and how its training went. */
-export interface Lived {
-  readonly name: string;
-  readonly description: string;
-  readonly path: string;
-  readonly evalLossBefore: number;
-  readonly evalLossAfter: number;
-  readonly trainableParameters: number;
-  readonly totalParameters: number;
-  readonly adapterBytes: number;
-  readonly seconds: number;
-  readonly curve: readonly { readonly step: number; readonly loss: number }[];
-  readonly evalCurve: readonly { readonly step: number; readonly loss: number }[];
-}
+/** An adapter and how its training went; merging and switching come later. */
+export type Lived = Omit<QuickstartAdapter, "mergeMaxAbsDiff" | "switchMs">;
 
 interface Place {
   readonly out: string;
