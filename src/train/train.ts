@@ -1,6 +1,5 @@
 /** The training loop, as a stream of events. It reads top to bottom: prepare, resume, steps, evaluation, result. */
 
-import { totalmem } from "node:os";
 import { join } from "node:path";
 import { preflight } from "../data/preflight.ts";
 import { DataError, LowrankError } from "../errors.ts";
@@ -8,8 +7,7 @@ import { createEvaluator, type Evaluator } from "../evaluate/evaluate.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { byteLevels } from "../precision/levels.ts";
 import { countTargets, prepareBatch } from "../program/batch.ts";
-import { peakBytes } from "../program/memory.ts";
-import { type Program, type ProgramOptions, trainProgram } from "../program/program.ts";
+import { trainProgram } from "../program/program.ts";
 import { createRunner, type Runner } from "../program/runner.ts";
 import { batchFacts } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
@@ -22,14 +20,10 @@ import { makeFolder } from "./make-folder.ts";
 import { type TrainInput, type TrainOptions, trainOptions } from "./options.ts";
 import { type OrderOptions, rowsOfStep, stepsPerEpoch } from "./order.ts";
 import { type Prepared, prepare } from "./prepare.ts";
+import { recomputes } from "./recompute.ts";
 import { scheduleFactor } from "./schedule.ts";
 import { type BestSoFar, listCheckpoints, loadState, type RunState, saveState } from "./state.ts";
 
-/**
- * Share of the machine's memory that activations may take before blocks are recomputed. Of all memory, not of what is
- * free now: a resumed run must choose as the interrupted one did.
- */
-const KEPT_SHARE = 0.3;
 /** Options, history and times of a finished run, in its folder. */
 const REPORT_FILE = "training.json";
 /** Tokens of a row that the start event shows. */
@@ -63,7 +57,8 @@ export async function* trainHere(
   const mounted = [{ method, prefix: "", weight: 1 }];
   const common = { model: setup.model, task: setup.task, adapters: mounted };
   const session = { threads: options.threads };
-  const trainer = createRunner({ runtime, session, build: (shape) => buildTrainer({ ...common, shape }, options) });
+  const recompute = recomputes(options, common, data.examples, facts);
+  const trainer = createRunner({ runtime, session, build: (shape) => trainProgram({ ...common, shape, recompute }) });
   const evaluator = createEvaluator({ runtime, session, setup, adapters: mounted });
   const save = (folder: string): void => run.save(folder, parameters);
   const checkpoint = (step: number): string =>
@@ -160,13 +155,6 @@ function rateFactors(
     if (key.includes("lora_embedding_")) return 1e-6 / learningRate;
     return key.includes("lora_B") || parameters.get(key)?.shape.length === 1 ? loraplusRatio : 1;
   };
-}
-
-/** The training graph; blocks are recomputed when asked for, or when keeping them would take much of the memory. */
-function buildTrainer(program: ProgramOptions, { recompute }: TrainOptions): Program {
-  const kept = trainProgram({ ...program, recompute: recompute === "full" });
-  if (recompute !== "auto" || peakBytes(kept.outputs.values()) < totalmem() * KEPT_SHARE) return kept;
-  return trainProgram({ ...program, recompute: true });
 }
 
 interface StepGradients {
