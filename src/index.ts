@@ -4,9 +4,12 @@
  */
 
 import type { AdapterInfo } from "./adapters/info.ts";
+import { UsageError } from "./errors.ts";
 import type { Evaluation } from "./evaluate/evaluate.ts";
 import type { EvaluateInput } from "./evaluate/run.ts";
 import type { LoadedBase, LoadOptions } from "./generate/load.ts";
+import type { HubSettings } from "./hub/settings.ts";
+import type { HubContent, SnapshotOptions } from "./hub/snapshot.ts";
 import type { MergeInput, MergeResult } from "./merge/merge.ts";
 
 export type { AdapterInfo } from "./adapters/info.ts";
@@ -26,6 +29,8 @@ export type { EvaluateInput } from "./evaluate/run.ts";
 export type { WeightedAdapter } from "./generate/adapter-set.ts";
 export type { Completion, GenerateOptions, Piece, Prompt } from "./generate/generate.ts";
 export type { LoadedBase, LoadOptions } from "./generate/load.ts";
+export type { DownloadProgress } from "./hub/download.ts";
+export { type HubSettings, hubSettings } from "./hub/settings.ts";
 export type { MergeInput, MergeResult } from "./merge/merge.ts";
 export { TASKS, type Task } from "./task.ts";
 export type {
@@ -92,4 +97,31 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Loa
     import("./runtime/node.ts"),
   ]);
   return loadBase(name, options, nodeRuntime);
+}
+
+export interface DownloadOptions extends SnapshotOptions {
+  /** What the repository holds. Default "model". */
+  readonly content?: HubContent;
+  /** Endpoint, cache and token: `hubSettings(env)` of the environment. Default: the public hub without a token. */
+  readonly hub?: HubSettings;
+}
+
+/**
+ * A model, adapter or data set of the hub (`org/name[@revision]`) as a folder, for every function that takes one: from
+ * Hugging Face's cache, else downloaded into it. Throws ModelError for names that the hub does not know.
+ *
+ * @example
+ * import { env } from "node:process";
+ * const base = await load(await download("HuggingFaceTB/SmolLM2-135M", { hub: hubSettings(env) }));
+ */
+export async function download(name: string, options: DownloadOptions = {}): Promise<string> {
+  const [{ hubReference }, { hubSettings }, { snapshot }] = await Promise.all([
+    import("./hub/reference.ts"),
+    import("./hub/settings.ts"),
+    import("./hub/snapshot.ts"),
+  ]);
+  const { content = "model", hub = hubSettings({}), ...more } = options;
+  const reference = hubReference(name, content === "data" ? "datasets" : "models");
+  if (reference === null) throw new UsageError(`${name}: a hub id is ORG/NAME or ORG/NAME@REVISION.`);
+  return snapshot(hub, reference, content, more);
 }

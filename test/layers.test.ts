@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   tensor: [],
   files: ["tensor"],
+  hub: ["files"],
   graph: ["tensor"],
   autodiff: ["tensor", "graph"],
   runtime: ["tensor", "graph"],

@@ -1,8 +1,8 @@
 /** `--adapter [NAME=]PATH[@WEIGHT]`. */
 
 import { existsSync } from "node:fs";
-import { basename, resolve } from "node:path";
 import { UsageError } from "../errors.ts";
+import { folderName } from "../files/snapshot-path.ts";
 
 export interface AdapterArgument {
   readonly name: string;
@@ -23,14 +23,14 @@ export function adapterArguments(texts: readonly string[] = []): AdapterArgument
 
 function adapterArgument(text: string): AdapterArgument {
   // A path that exists is taken as it stands, whatever it holds.
-  if (existsSync(text)) return { name: basename(resolve(text)), path: text, weight: 1 };
+  if (existsSync(text)) return { name: folderName(text), path: text, weight: 1 };
   const at = text.lastIndexOf("@");
   const number = at < 0 ? "" : text.slice(at + 1);
   const weighted = number.trim() !== "" && Number.isFinite(Number(number));
   const whole = weighted ? text.slice(0, at) : text;
   const equals = existsSync(whole) ? -1 : whole.indexOf("=");
   const path = whole.slice(equals + 1);
-  const name = equals < 0 ? basename(resolve(path)) : whole.slice(0, equals);
+  const name = equals < 0 ? folderName(path.replace(/(?<=.)@[^@]*$/, "")) : whole.slice(0, equals);
   if (path === "" || name === "") throw new UsageError(`--adapter: found ${text}, needed [NAME=]PATH[@WEIGHT].`);
   return { name, path, weight: weighted ? Number(number) : 1 };
 }

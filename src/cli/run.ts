@@ -6,6 +6,7 @@ import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { COMMON_FLAGS, demandFlags, type FlagTable, readConfigValues, readFlags, suggestion } from "./flags.ts";
 import { commandHelp, commandList } from "./help.ts";
+import { resolveHubNames } from "./hub-flags.ts";
 import { createOutput, type Output, type Streams } from "./output.ts";
 
 export async function run(args: readonly string[], streams: Streams): Promise<number> {
@@ -65,7 +66,8 @@ async function call(
     );
   }
   demandFlags(merged, command.flags, name);
-  return command.run({ flags: merged as never, arguments: positionals, output });
+  const local = await resolveHubNames({ values: merged, positionals, names: wanted }, output);
+  return command.run({ flags: local.values as never, arguments: local.positionals, output });
 }
 
 /** The longest name of one or two words that the arguments begin with. */

@@ -1,7 +1,7 @@
 /** Folders that hold a data set in parts: train, valid and test files. */
 
 import { readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { DataError } from "../errors.ts";
 
 export type Part = "train" | "valid" | "test";
@@ -11,6 +11,8 @@ const NAMES: Readonly<Record<Part, readonly string[]>> = {
   valid: ["valid", "validation", "val", "dev", "eval"],
   test: ["test"],
 };
+/** The number that published data sets put behind a part's name. */
+const SHARD = /-\d{5}-of-\d{5}(?:-[0-9a-f]{16})?$/;
 const ENDINGS = /\.(jsonl|ndjson|json|csv|tsv|parquet)(\.gz)?$/i;
 
 /** The file of the first of `parts` that the folder has; `path` itself when it is no folder. Throws DataError for none. */
@@ -30,15 +32,22 @@ export function dataFile(path: string, ...parts: readonly Part[]): string {
 /** The part's file; null when `path` is no folder or has no such part. */
 export function partOf(path: string, part: Part): string | null {
   if (!isFolder(path)) return null;
-  const found = readdirSync(path).filter(
-    (name) => ENDINGS.test(name) && NAMES[part].includes(name.replace(ENDINGS, "").toLowerCase()),
+  const found = dataFiles(path).filter((name) =>
+    NAMES[part].includes(basename(name).replace(ENDINGS, "").replace(SHARD, "").toLowerCase()),
   );
   if (found.length > 1) {
     throw new DataError(
-      `${path}: ${found.toSorted().join(" and ")} are both its ${part} rows. Keep one, or name the file.`,
+      `${path}: ${found.toSorted((a, b) => (a < b ? -1 : 1)).join(" and ")} are both its ${part} rows. Keep one, or name the file.`,
     );
   }
   return found.length === 0 ? null : join(path, found[0]!);
+}
+
+/** Data files of the folder and of `data/` in it, where published data sets keep theirs. */
+function dataFiles(path: string): string[] {
+  const inside = join(path, "data");
+  const nested = isFolder(inside) ? readdirSync(inside).map((name) => join("data", name)) : [];
+  return [...readdirSync(path), ...nested].filter((name) => ENDINGS.test(name));
 }
 
 function isFolder(path: string): boolean {

@@ -10,7 +10,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 const PROVENANCE_FILE = "lowrank.json";
 
 interface Provenance {
-  readonly base: { readonly name: string; readonly hash: string };
+  /** Folder or name, its content's hash, and the hub's id and commit for a base that came from there. */
+  readonly base: { readonly name: string; readonly hash: string; readonly id?: string; readonly commit?: string };
   readonly data: { readonly file: string; readonly hash: string; readonly rows: number; readonly format: string };
   readonly evalData: { readonly file: string; readonly hash: string | null; readonly rows: number } | null;
   readonly task: string;

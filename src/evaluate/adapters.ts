@@ -1,9 +1,9 @@
 /** Adapters of files, opened on a base and ready to be mounted together. */
 
-import { basename } from "node:path";
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
 import { UsageError } from "../errors.ts";
+import { folderName } from "../files/snapshot-path.ts";
 import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
 import type { MountedAdapter } from "../program/program.ts";
 import { type Base, resolveTask, type Setup, settle } from "../program/setup.ts";
@@ -74,7 +74,7 @@ export function settleWithAdapters(
 /** What to tell when an adapter names another base than the one it is used on; null when it names none, or this one. */
 export function baseWarning({ path, config }: PeftFolder, { model }: Base, asked: string): string | null {
   const named = config.base_model_name_or_path;
-  const last = (text: string): string => basename(text.replace(/^embedded:/, ""));
+  const last = (text: string): string => folderName(text.replace(/^embedded:/, ""));
   if (!named || named === asked || last(named) === model.name) return null;
   return `${path} was trained on ${named}, and is used on ${asked}. Its shapes fit; results may differ.`;
 }

@@ -3,6 +3,7 @@
 import { lstatSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError, ModelError } from "../errors.ts";
+import { staysInside } from "./inside.ts";
 import { ioError } from "./io-error.ts";
 import { isRecord, readJsonObject } from "./json-file.ts";
 import { noWeightsError } from "./no-weights.ts";
@@ -140,11 +141,6 @@ function readIndex(path: string): Map<string, string> {
   }
   if (shardOf.size === 0) throw new ModelError(`${path}: its weight_map is empty. Download it again.`);
   return shardOf;
-}
-
-/** Only plain segments: no absolute path, `..`, drive letter, backslash or NUL. */
-function staysInside(shard: string): boolean {
-  return shard.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[\\:\0]/.test(part));
 }
 
 function linksAmong(folder: string, missing: readonly string[]): string {

@@ -1,9 +1,9 @@
 /** Opens a checkpoint folder as a model: its architecture, its configuration, and where every tensor lies. */
 
-import { basename, resolve } from "node:path";
 import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
 import type { TensorEntry } from "../files/safetensors.ts";
+import { folderName } from "../files/snapshot-path.ts";
 import type { Value } from "../graph/graph.ts";
 import type { Task } from "../task.ts";
 import { sameShape } from "../tensor/shape.ts";
@@ -16,7 +16,7 @@ import { type ModelTrace, traceModel } from "./trace.ts";
 import { checkpointWeights, type TensorSource, type Weights } from "./weights.ts";
 
 export interface Model {
-  /** Last path segment: what reports and servers call it. */
+  /** Last path segment, or the hub's name of it: what reports and servers call it. */
   readonly name: string;
   readonly folder: string;
   readonly rawConfig: RawConfig;
@@ -35,7 +35,7 @@ export function openModel(folder: string): Model {
   const architecture = findArchitecture(rawConfig["model_type"], `${folder}/config.json`);
   const source = checkpointSource(folder, architecture, tensors);
   return {
-    name: basename(resolve(folder)),
+    name: folderName(folder),
     folder,
     rawConfig,
     architecture,

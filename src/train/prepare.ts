@@ -17,6 +17,7 @@ import { UsageError } from "../errors.ts";
 import { baseWarning } from "../evaluate/adapters.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
+import { snapshotName } from "../files/snapshot-path.ts";
 import type { Levels } from "../precision/levels.ts";
 import { atPrecision } from "../precision/precision.ts";
 import { type Base, openBase, peftTask, readData, resolveTask, type Setup, settle } from "../program/setup.ts";
@@ -117,7 +118,7 @@ function provenanceOf(
 ): Parameters<typeof writeProvenance>[1] {
   const evalHash = (fingerprint["evalData"] ?? null) as string | null;
   return {
-    base: { name: options.model, hash: String(fingerprint["base"]) },
+    base: { name: options.model, ...snapshotName(options.model), hash: String(fingerprint["base"]) },
     data: { file: options.data, hash: String(fingerprint["data"]), rows: data.examples.length, format: data.format },
     evalData: evalSource && { file: evalSource.file, hash: evalHash, rows: evalSource.rows },
     task: data.task,
@@ -205,7 +206,7 @@ function furtherConfigs({ method, adapterFields, model }: TrainOptions, first: A
   if (repeated) throw new UsageError(`method ${method}: ${repeated} is named twice. Name each method once.`);
   return types.map((peft_type) =>
     parseAdapterConfig(
-      { ...Object.fromEntries(theirs), peft_type, base_model_name_or_path: model },
+      { ...Object.fromEntries(theirs), peft_type, base_model_name_or_path: snapshotName(model)?.id ?? model },
       `method ${method}`,
     ),
   );
@@ -262,13 +263,15 @@ function withFacts(
   { model }: TrainOptions,
   added: readonly string[],
 ): Record<string, unknown> {
+  const snapshot = snapshotName(model);
   const transposed = [...trace.modules.values()].some(
     ({ kind, spec }) => kind === "linear" && spec.layout === "in,out",
   );
   return {
     ...fields,
     task_type: config.task_type ?? peftTask(task),
-    base_model_name_or_path: config.base_model_name_or_path ?? model,
+    base_model_name_or_path: config.base_model_name_or_path ?? snapshot?.id ?? model,
+    revision: config.revision ?? snapshot?.commit ?? null,
     ...(added.length > 0 ? { modules_to_save: [...(config.modules_to_save ?? []), ...added] } : {}),
     ...("fan_in_fan_out" in config ? { fan_in_fan_out: config.fan_in_fan_out || transposed } : {}),
   };
