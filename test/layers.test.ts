@@ -33,6 +33,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "train",
     "merge",
   ],
+  estimate: ["tensor", "files", "graph", "models", "adapters", "program", "train"],
   report: ["tensor", "files", "train"],
   cli: ["*"],
 };

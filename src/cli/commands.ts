@@ -33,6 +33,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     "adapter extract",
     entry("Make an adapter of what full fine-tuning changed", () => import("./commands/adapter-extract.ts")),
   ],
+  ["estimate", entry("Plan a training: parameters, files and memory", () => import("./commands/estimate.ts"))],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],
   ["models", entry("List architectures, tasks and methods", () => import("./commands/models.ts"))],
   ["doctor", entry("Check this machine and this installation", () => import("./commands/doctor.ts"))],

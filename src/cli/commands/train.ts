@@ -38,6 +38,9 @@ const ADAPTER_FLAGS = {
   numVirtualTokens: { type: "integer", help: "Tokens of a prompt or prefix" },
 } as const satisfies FlagTable;
 
+/** The same, for other commands. */
+export const adapterFlags: FlagTable = ADAPTER_FLAGS;
+
 const PEFT_NAMES: Partial<Readonly<Record<keyof typeof ADAPTER_FLAGS, string>>> = {
   alpha: "lora_alpha",
   dropout: "lora_dropout",
@@ -140,13 +143,18 @@ function trainInput(given: FlagsOf<typeof flags>): TrainInput {
     ...options
   } = given as FlagsOf<typeof flags> & Record<string, unknown>;
   const own = Object.fromEntries(Object.entries(options).filter(([name]) => !Object.hasOwn(ADAPTER_FLAGS, name)));
-  const fields = Object.entries(options).filter(([name]) => Object.hasOwn(ADAPTER_FLAGS, name));
   return {
     threads: defaultThreads(),
     cacheDir: cacheFolder(),
     ...own,
-    adapterFields: Object.fromEntries(fields.map(([name, value]) => [peftName(name), fieldValue(name, value)])),
+    adapterFields: adapterFields(options),
   } as unknown as TrainInput;
+}
+
+/** What flags say of the adapter's configuration, by PEFT's names. */
+export function adapterFields(given: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const fields = Object.entries(given).filter(([name]) => Object.hasOwn(ADAPTER_FLAGS, name));
+  return Object.fromEntries(fields.map(([name, value]) => [peftName(name), fieldValue(name, value)]));
 }
 
 function peftName(flag: string): string {
