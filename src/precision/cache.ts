@@ -21,12 +21,13 @@ import { checkpointWeights, matrixOf, type TensorSource } from "../models/weight
 import { toFloat32 } from "../tensor/convert.ts";
 import { sameShape } from "../tensor/shape.ts";
 import type { StoredTensor } from "../tensor/tensor.ts";
+import { VOCABULARY } from "./head.ts";
 import { int8Weights } from "./int8.ts";
 import type { Levels } from "./levels.ts";
 import { columnScales, quantiseColumns } from "./quantise-matrix.ts";
 
 /** Raised whenever the numbers in the file would be others. */
-const VERSION = 1;
+const VERSION = 2;
 
 export interface NamedTensor {
   readonly name: string;
@@ -42,8 +43,10 @@ export interface ByteMatrix {
 export interface QuantisedMatrix {
   /** [in, out] */
   readonly forward: ByteMatrix;
-  /** [out, in]; null for the head, whose backward stays in float32. */
+  /** [out, in]; null for small heads, whose backward stays in float32. */
   readonly backward: ByteMatrix | null;
+  /** Whether it makes scores, whose gradient takes care (head.ts). */
+  readonly head: boolean;
   readonly layout: "out,in" | "in,out";
 }
 
@@ -88,15 +91,17 @@ function quantisedBase(model: Model, trace: ModelTrace, options: QuantiseOptions
   const { tensors } = openSafetensors(path);
   const named = (name: string): NamedTensor => ({ name, tensor: present(tensors, name, path) });
   const matrices = new Map<string, QuantisedMatrix>();
-  for (const { name: module, spec, head } of modules) {
-    const { name } = matrixOf(module, spec);
+  for (const module of modules) {
+    const { spec, head } = module;
+    const { name } = matrixOf(module.name, spec);
     const bytes = (side: "forward" | "backward"): ByteMatrix => ({
       weights: named(`${name}.${side}`),
       scales: named(`${name}.${side}.scales`),
     });
     matrices.set(name, {
       forward: bytes("forward"),
-      backward: head ? null : bytes("backward"),
+      backward: sidesOf(module).includes("backward") ? bytes("backward") : null,
+      head,
       layout: spec.layout ?? "out,in",
     });
   }
@@ -112,10 +117,11 @@ function cacheTensors(
 ): [string, WritableTensor][] {
   const out: [string, WritableTensor][] = [];
   const quantised = new Set<string>();
-  for (const { name: module, spec, head } of modules) {
-    const { name, shape } = matrixOf(module, spec);
+  for (const module of modules) {
+    const { spec, head } = module;
+    const { name, shape } = matrixOf(module.name, spec);
     const load = (): Float32Array => toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
-    for (const side of head ? (["forward"] as const) : (["forward", "backward"] as const)) {
+    for (const side of sidesOf(module)) {
       const rowsAreOut = (spec.layout ?? "out,in") === "out,in";
       const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
       const transposed = (side === "forward") === rowsAreOut;
@@ -132,6 +138,11 @@ function cacheTensors(
     out.push([name, { dtype: tensor.dtype, shape, data: () => readTensor({ ...tensor, name, storedType: "" }).data }]);
   }
   return out;
+}
+
+function sidesOf({ head, spec }: LinearModule): readonly ("forward" | "backward")[] {
+  const small = spec.out < VOCABULARY || spec.layout === "in,out";
+  return head && small ? ["forward"] : ["forward", "backward"];
 }
 
 function floatSource(tensors: ReadonlyMap<string, TensorEntry>, path: string): TensorSource {

@@ -1,7 +1,7 @@
 /**
  * A frozen base computed in eight bits, forward and backward: y ≈ (x₈·W₈)·s_x·s_W with a scale a row of x (token) and
  * a scale a column of W (output channel). Backward the same way with its own copy of Wᵀ, whose scales are per input
- * channel. Low-rank branches, norms, softmax and the head's backward stay in float32.
+ * channel. Low-rank branches, norms and softmax stay in float32; the head's backward is half exact (head.ts).
  */
 
 import { stored, type Value } from "../graph/graph.ts";
@@ -12,6 +12,7 @@ import { integerMatMul, type QuantizedRows, quantizeRows } from "../graph/ops/qu
 import { withGradient } from "../graph/ops/rule.ts";
 import { type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
 import type { ByteMatrix, NamedTensor, QuantisedBase } from "./cache.ts";
+import { headBackward } from "./head.ts";
 
 /** Weights whose linear layers run in eight bits, but for matrices in `trained`, which are whole tensors of an adapter. */
 export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, trained: ReadonlySet<string>): Weights {
@@ -32,10 +33,14 @@ export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, 
       if (!matrix || trained.has(name)) return base.linear(module, x, spec);
       const forward = product(bytesOf(x), matrix.forward);
       const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
-      const { backward } = matrix;
-      return withGradient(biased, [x], (dy) => [
-        backward ? product(bytesOf(dy), backward) : floatBackward(base, module, spec, dy),
-      ]);
+      const { backward, head } = matrix;
+      return withGradient(biased, [x], (dy) => {
+        if (!backward) return [floatBackward(base, module, spec, dy)];
+        if (!head) return [product(bytesOf(dy), backward)];
+        const table = { rows: spec.out, width: spec.in };
+        const rows = (numbers: Value): Value => base.embedding(name.replace(/\.weight$/, ""), numbers, table);
+        return [headBackward(dy, (bytes) => product(bytes, backward), rows)];
+      });
     },
   };
 }
@@ -44,7 +49,7 @@ function product({ bytes, scales: rowScales }: QuantizedRows, { weights, scales 
   return mul(integerMatMul(bytes, value(weights), value(scales)), rowScales);
 }
 
-/** dy·W in float32: for the head, whose gradient (softmax minus one) eight bits a row would drown. */
+/** dy·W in float32: for small heads. */
 function floatBackward(base: Weights, module: string, spec: LinearSpec, dy: Value): Value {
   const { name, shape } = matrixOf(module, spec);
   return matMul(dy, base.get(name, shape), { transB: spec.layout === "in,out" });

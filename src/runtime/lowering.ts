@@ -106,6 +106,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   ScatterRows: (_node, inputs, { emit }) => void emit("ScatterND", inputs, { reduction: "add" }),
   GatherElements: (_node, inputs, { emit }) => void emit("GatherElements", inputs, { axis: -1n }),
   ScatterElements: (_node, inputs, { emit }) => void emit("ScatterElements", inputs, { axis: -1n, reduction: "add" }),
+  TopK: (node, [x], { emit, list }) =>
+    void emit("TopK", [x!, list([Number(integer(node, "k"))])], { axis: -1n, sorted: 0n }),
   QuantizeRows: (_node, inputs, { emit }) => void emit("QuantizeLinear", inputs, { axis: 0n }),
   IntegerMatMul: (_node, inputs, { emit }) => void emit("MatMulIntegerToFloat", inputs, {}, MICROSOFT),
   // x reshaped to its own shape, which is computed from the gate's: known only when the gate is.

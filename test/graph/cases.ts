@@ -295,6 +295,10 @@ export const cases: readonly Case[] = [
     { base: normal(3, 4), at: ids(4, "i64", 3, 7), updates: normal(3, 7) },
     (o, x) => o.scatterElements(x.base, x.at, x.updates),
   ),
+  row("topK: 3 of 7, whatever their order", { x: normal(4, 7) }, (o, { x }) => {
+    const { values, indices } = o.topK(x, 3);
+    return [o.reduceSum(values, [-1]), o.scatterElements(o.zerosOf([4, 7]), indices, values)];
+  }),
 
   // matmul.ts
   ...matMuls.flatMap(([name, a, b]) =>

@@ -316,6 +316,15 @@ const RULES: Readonly<Record<string, Rule>> = {
   ScatterElements: ([base, indices, updates]) => [
     scatter(base!, updates!, (index) => index.with(-1, at(indices!, index))),
   ],
+  TopK: ([x], attribute) => {
+    const k = attribute<number>("k");
+    const [rows, columns] = x!.shape as [number, number];
+    const order = Array.from({ length: rows }, (_, i) =>
+      Array.from({ length: columns }, (_, j) => j).toSorted((a, b) => at(x!, [i, b]) - at(x!, [i, a])),
+    );
+    const indices = tensor([rows, k], ([i, j]) => order[i!]![j!]!);
+    return [tensor([rows, k], ([i, j]) => at(x!, [i!, at(indices, [i!, j!])])), indices];
+  },
 
   QuantizeRows: ([x, scales, zeros]) => [
     tensor(x!.shape, (index) => {

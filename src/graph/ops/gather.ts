@@ -1,6 +1,6 @@
 /** Selection by index: embeddings, target rows, labels. Indices are int32 or int64 and get no gradient. */
 
-import { apply, demand, type Op, type Value } from "../graph.ts";
+import { apply, applyAll, demand, type Op, type Value } from "../graph.ts";
 import { reshape, zerosOf } from "./broadcast.ts";
 import { cast } from "./movement.ts";
 
@@ -39,6 +39,19 @@ const ScatterElements: Op<{ readonly axis: -1 }> = {
   gradient: ({ dy, x: [, indices] }) => [dy, null, gatherElements(dy, indices!)],
 };
 
+const TopK: Op<{ readonly k: number }> = {
+  type: "TopK",
+  infer: ([x], { k }) => {
+    demand(x!.shape.length === 2 && k <= x!.shape[1]!, "TopK", `${k} of [${x!.shape}]`);
+    const shape = [x!.shape[0]!, k];
+    return [
+      { dtype: x!.dtype, shape },
+      { dtype: "i64", shape },
+    ];
+  },
+  gradient: ({ dy, y: [, indices], x: [x] }) => [scatterElements(zerosOf(x!.shape), indices!, dy)],
+};
+
 /** Rows of `table` [R, …] by `indices` [...]: [..., …]. */
 export function gatherRows(table: Value, indices: Value): Value {
   return apply(Gather, [table, indices], { axis: 0 });
@@ -67,4 +80,10 @@ export function gatherElements(x: Value, indices: Value): Value {
 /** base [n, V] with `updates` [n, k] added at the columns `indices` [n, k]. */
 export function scatterElements(base: Value, indices: Value, updates: Value): Value {
   return apply(ScatterElements, [base, indices, updates], { axis: -1 });
+}
+
+/** The k largest of each row of x [n, V], in no particular order, and their columns (int64): [n, k] each. */
+export function topK(x: Value, k: number): { readonly values: Value; readonly indices: Value } {
+  const [values, indices] = applyAll(TopK, [x], { k }) as [Value, Value];
+  return { values, indices };
 }

@@ -5,9 +5,9 @@
  */
 
 import { apply, constant, demand, type Op, scalar, type Value } from "../graph.ts";
-import { abs, max, scale } from "./arithmetic.ts";
+import { max, neg, scale } from "./arithmetic.ts";
 import { expand, reshape } from "./broadcast.ts";
-import { reduceMax } from "./reduce.ts";
+import { reduceMax, reduceMin } from "./reduce.ts";
 
 const QuantizeRows: Op<Record<never, never>> = {
   type: "QuantizeRows",
@@ -40,12 +40,18 @@ export interface QuantizedRows {
   readonly scales: Value;
 }
 
-export function quantizeRows(x: Value): QuantizedRows {
+/** `largest` is each row's largest magnitude [N, 1], where it is known. */
+export function quantizeRows(x: Value, largest: Value = largestMagnitude(x)): QuantizedRows {
   // The smallest scale keeps rows of zeros from dividing by zero.
-  const scales = max(scale(reduceMax(abs(x), [-1]), 1 / 127), scalar(1e-30)); // [N, 1]
+  const scales = max(scale(largest, 1 / 127), scalar(1e-30)); // [N, 1]
   const N = x.shape[0]!;
   const zeros = expand(constant({ dtype: "u8", shape: [1], data: Uint8Array.of(128) }), [N]);
   return { bytes: apply(QuantizeRows, [x, reshape(scales, [N]), zeros], {}), scales };
+}
+
+/** Two passes that only read cost less than one that writes magnitudes and one that reads them. */
+function largestMagnitude(x: Value): Value {
+  return max(reduceMax(x, [-1]), neg(reduceMin(x, [-1])));
 }
 
 /** (bytes − 128)·weights · columnScales as float32: bytes u8 [N, K], weights i8 [K, M], columnScales [M]. */
