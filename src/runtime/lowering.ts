@@ -5,6 +5,8 @@
 
 import { GraphError } from "../errors.ts";
 import type { Node, TensorType } from "../graph/graph.ts";
+import type { AttentionAttributes } from "../graph/ops/attention.ts";
+import type { ConvAttributes, TransposeAttributes } from "../graph/ops/conv.ts";
 import type { MatMulAttributes } from "../graph/ops/matmul.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
@@ -110,6 +112,37 @@ const RULES: Readonly<Record<string, Rule>> = {
     void emit("TopK", [x!, list([Number(integer(node, "k"))])], { axis: -1n, sorted: 0n }),
   QuantizeRows: (_node, inputs, { emit }) => void emit("QuantizeLinear", inputs, { axis: 0n }),
   IntegerMatMul: (_node, inputs, { emit }) => void emit("MatMulIntegerToFloat", inputs, {}, MICROSOFT),
+  Conv: (node, inputs, { emit }) => {
+    const { stride, pads, dilation } = node.attributes as ConvAttributes;
+    emit("Conv", inputs, { strides: [stride, stride], pads, dilations: [dilation, dilation] });
+  },
+  ConvTranspose: (node, inputs, { emit }) => {
+    const { stride, pads, dilation, size } = node.attributes as TransposeAttributes;
+    const [dy, kernel] = node.inputs as readonly TensorType[] as readonly [TensorType, TensorType];
+    // What the stride leaves over at the far edges.
+    const rest = size.map((extent, i) => {
+      const reached = (dy.shape[i + 2]! - 1) * stride + dilation * (kernel.shape[i + 2]! - 1) + 1;
+      return extent + pads[i]! + pads[i + 2]! - reached;
+    });
+    emit("ConvTranspose", inputs, {
+      strides: [stride, stride],
+      pads,
+      dilations: [dilation, dilation],
+      output_padding: rest,
+    });
+  },
+  Resize: (node, [x], { emit, list }) => {
+    const modes = { mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "floor" };
+    emit("Resize", [x!, "", "", list(node.outputs[0]!.shape)], modes);
+  },
+  AveragePool: (node, inputs, { emit }) => {
+    const { window } = node.attributes as { window: number };
+    emit("AveragePool", inputs, { kernel_shape: [window, window], strides: [window, window] });
+  },
+  Attention: (node, inputs, { emit }) => {
+    const { heads, scale } = node.attributes as AttentionAttributes;
+    emit("MultiHeadAttention", inputs, { num_heads: BigInt(heads), scale }, MICROSOFT);
+  },
   // x reshaped to its own shape, which is computed from the gate's: known only when the gate is.
   After: (node, [x, gate], { emit, list }) => {
     const fresh = { fresh: true };

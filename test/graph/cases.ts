@@ -325,6 +325,46 @@ export const cases: readonly Case[] = [
     ),
   ),
 
+  // conv.ts
+  ...(
+    [
+      ["3 × 3", [2, 3, 5, 4], [4, 3, 3, 3], { pads: [1, 1, 1, 1] }],
+      ["3 × 3 without padding", [1, 2, 4, 5], [3, 2, 3, 3], {}],
+      ["stride 2, odd size", [2, 2, 5, 7], [3, 2, 3, 3], { stride: 2, pads: [1, 1, 1, 1] }],
+      ["stride 2, even size", [1, 2, 4, 6], [3, 2, 3, 3], { stride: 2, pads: [1, 1, 1, 1] }],
+      ["stride 2, padded at the far edges", [2, 2, 6, 4], [3, 2, 3, 3], { stride: 2, pads: [0, 0, 1, 1] }],
+      ["stride 3 that leaves pixels over", [1, 2, 9, 8], [2, 2, 3, 2], { stride: 3, pads: [0, 1, 0, 0] }],
+      ["dilated", [1, 2, 6, 7], [2, 2, 3, 3], { dilation: 2, pads: [2, 1, 2, 1] }],
+      ["a kernel of 2 × 1", [2, 2, 3, 3], [2, 2, 2, 1], {}],
+      ["1 × 1", [2, 3, 2, 3], [4, 3, 1, 1], {}],
+      ["1 × 1, stride 2", [1, 3, 4, 5], [2, 3, 1, 1], { stride: 2 }],
+    ] as const
+  ).flatMap(([name, x, w, options]) => [
+    row(`conv2d: ${name}`, { x: normal(...x), w: normal(...w), bias: normal(w[0]) }, (o, v) =>
+      o.conv2d(v.x, v.w, v.bias, options),
+    ),
+    row(`conv2d: ${name}, no bias`, { x: normal(...x), w: normal(...w) }, (o, v) => o.conv2d(v.x, v.w, null, options)),
+  ]),
+
+  // attention.ts
+  row("attend: two heads", { q: normal(2, 3, 4), k: normal(2, 5, 4), v: normal(2, 5, 4) }, (o, { q, k, v }) =>
+    o.attend(q, k, v, { heads: 2, scale: 0.7 }),
+  ),
+  row("attend: values of another width", { q: normal(1, 4, 6), k: normal(1, 2, 6), v: normal(1, 2, 9) }, (o, x) =>
+    o.attend(x.q, x.k, x.v, { heads: 3, scale: 1 }),
+  ),
+  row("attend: one value thrice, one head", { x: normal(2, 4, 3) }, (o, { x }) =>
+    o.attend(x, x, x, { heads: 1, scale: 0.5 }),
+  ),
+
+  // resize.ts
+  row("resizeNearest: × 2", { x: normal(2, 3, 2, 3) }, (o, { x }) => o.resizeNearest(x, [4, 6])),
+  row("resizeNearest: to odd sizes", { x: normal(1, 2, 3, 2) }, (o, { x }) => o.resizeNearest(x, [5, 3])),
+  row("resizeNearest: smaller", { x: normal(1, 1, 5, 4) }, (o, { x }) => o.resizeNearest(x, [3, 2])),
+  row("resizeNearest: × 3 along one axis", { x: normal(1, 2, 2, 2) }, (o, { x }) => o.resizeNearest(x, [6, 2])),
+  row("resizeNearest: its own size", { x: normal(1, 1, 2, 3) }, (o, { x }) => o.neg(o.resizeNearest(x, [2, 3]))),
+  row("averagePool: 2 × 2", { x: normal(2, 2, 4, 6) }, (o, { x }) => o.averagePool(x, 2), []),
+
   // movement.ts
   ...[
     [0, 1, 2],
@@ -381,6 +421,19 @@ export const cases: readonly Case[] = [
     o.layerNorm(x, gain, bias, 1e-5),
   ),
   row("rmsNorm: ε 1e-6", { x: wide(3, 8), gain: normal(8) }, (o, { x, gain }) => o.rmsNorm(x, gain, 1e-6)),
+  ...(
+    [
+      [[2, 4, 3, 3], 2],
+      [[1, 6, 2, 1], 6],
+      [[3, 3, 2, 2], 1],
+    ] as const
+  ).map(([shape, groups]) =>
+    row(
+      `groupNorm: [${shape}] in ${groups} groups`,
+      { x: normal(...shape), gain: normal(shape[1]), bias: normal(shape[1]) },
+      (o, { x, gain, bias }) => o.groupNorm(x, gain, bias, groups, 1e-2),
+    ),
+  ),
   row("norm2: [3, 4]", { x: normal(3, 4) }, (o, { x }) => o.norm2(x)),
 
   // reduce.ts: see AXES above

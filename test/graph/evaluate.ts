@@ -342,6 +342,91 @@ const RULES: Readonly<Record<string, Rule>> = {
     }),
   ],
 
+  Conv: ([x, w, bias], attribute) => {
+    const [stride, dilation, pads] = [
+      attribute<number>("stride"),
+      attribute<number>("dilation"),
+      attribute<number[]>("pads"),
+    ];
+    const [B, , H, W] = x!.shape as [number, number, number, number];
+    const [O, C, K, L] = w!.shape as [number, number, number, number];
+    const P = Math.floor((H + pads[0]! + pads[2]! - dilation * (K - 1) - 1) / stride) + 1;
+    const Q = Math.floor((W + pads[1]! + pads[3]! - dilation * (L - 1) - 1) / stride) + 1;
+    return [
+      tensor([B, O, P, Q], ([b, o, p, q]) => {
+        let sum = bias ? at(bias, [o!]) : 0;
+        for (let c = 0; c < C; c++) {
+          for (let k = 0; k < K; k++) {
+            for (let l = 0; l < L; l++) {
+              const [row, column] = [p! * stride + k * dilation - pads[0]!, q! * stride + l * dilation - pads[1]!];
+              if (row < 0 || row >= H || column < 0 || column >= W) continue;
+              sum += at(x!, [b!, c, row, column]) * at(w!, [o!, c, k, l]);
+            }
+          }
+        }
+        return sum;
+      }),
+    ];
+  },
+  // Every output of the convolution, spread to the pixels that it was made of.
+  ConvTranspose: ([dy, w], attribute) => {
+    const [stride, dilation, pads] = [
+      attribute<number>("stride"),
+      attribute<number>("dilation"),
+      attribute<number[]>("pads"),
+    ];
+    const [H, W] = attribute<[number, number]>("size");
+    const out = tensor([dy!.shape[0]!, w!.shape[1]!, H, W], () => 0);
+    eachIndex(dy!.shape, ([b, o, p, q], flat) => {
+      eachIndex(w!.shape.slice(1), ([c, k, l]) => {
+        const [row, column] = [p! * stride + k! * dilation - pads[0]!, q! * stride + l! * dilation - pads[1]!];
+        if (row < 0 || row >= H || column < 0 || column >= W) return;
+        const to = ((b! * w!.shape[1]! + c!) * H + row) * W + column;
+        out.data[to]! += dy!.data[flat]! * at(w!, [o!, c!, k!, l!]);
+      });
+    });
+    return [out];
+  },
+  Resize: ([x], attribute) => {
+    const size = attribute<[number, number]>("size");
+    const [, , H, W] = x!.shape as [number, number, number, number];
+    return [
+      tensor([...x!.shape.slice(0, 2), ...size], ([b, c, p, q]) =>
+        at(x!, [b!, c!, Math.floor((p! * H) / size[0]), Math.floor((q! * W) / size[1])]),
+      ),
+    ];
+  },
+  AveragePool: ([x], attribute) => {
+    const window = attribute<number>("window");
+    return [
+      tensor([...x!.shape.slice(0, 2), x!.shape[2]! / window, x!.shape[3]! / window], ([b, c, p, q]) => {
+        let sum = 0;
+        for (let k = 0; k < window * window; k++) {
+          sum += at(x!, [b!, c!, p! * window + Math.floor(k / window), q! * window + (k % window)]);
+        }
+        return sum / window ** 2;
+      }),
+    ];
+  },
+  Attention: ([q, k, v], attribute) => {
+    const [heads, scale] = [attribute<number>("heads"), attribute<number>("scale")];
+    const [D, E, M] = [q!.shape[2]! / heads, v!.shape[2]! / heads, k!.shape[1]!];
+    return [
+      tensor([...q!.shape.slice(0, 2), v!.shape[2]!], ([b, n, column]) => {
+        const head = Math.floor(column! / E);
+        const scores = Array.from({ length: M }, (_, m) => {
+          let sum = 0;
+          for (let d = 0; d < D; d++) sum += at(q!, [b!, n!, head * D + d]) * at(k!, [b!, m, head * D + d]);
+          return sum * scale;
+        });
+        const top = Math.max(...scores);
+        const powers = scores.map((score) => Math.exp(score - top));
+        const mixed = powers.reduce((sum, power, m) => sum + power * at(v!, [b!, m, column!]), 0);
+        return mixed / powers.reduce((a, b) => a + b);
+      }),
+    ];
+  },
+
   WithGradient: ([y]) => [y!],
   After: ([x]) => [x!],
 };

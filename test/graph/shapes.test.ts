@@ -30,6 +30,17 @@ const MISFITS: readonly (readonly [name: string, build: () => unknown, message: 
   ["split into unequal thirds", () => ops.split(of([10]), 3, 0), "Split: [10] along axis 0"],
   ["layerNorm", () => ops.layerNorm(of([2, 3]), of([4]), of([4]), 0), "LayerNormalization: [2,3], gain [4]"],
   ["rmsNorm", () => ops.rmsNorm(of([2, 3]), of([2]), 0), "RmsNormalization: [2,3], gain [2]"],
+  ["conv2d", () => ops.conv2d(of([1, 2, 4, 4]), of([3, 4, 3, 3])), "Conv: [1,2,4,4] with a kernel of [3,4,3,3]"],
+  ["conv2d of too little", () => ops.conv2d(of([1, 2, 2, 4]), of([3, 2, 3, 3])), "Conv: [1,2,2,4] is smaller"],
+  ["conv2d, bias", () => ops.conv2d(of([1, 2, 3, 3]), of([3, 2, 3, 3]), of([2])), "Conv: bias [2] for 3 channels"],
+  ["groupNorm", () => ops.groupNorm(of([1, 6, 2, 2]), of([6]), of([6]), 4, 0), "GroupNorm: [1,6,2,2] in 4 groups"],
+  [
+    "attend",
+    () => ops.attend(of([1, 2, 4]), of([1, 3, 4]), of([1, 2, 4]), { heads: 2, scale: 1 }),
+    "Attention: [1,2,4]",
+  ],
+  ["resizeNearest", () => ops.resizeNearest(of([2, 4, 4]), [8, 8]), "Resize: [2,4,4] to [8,8]"],
+  ["averagePool", () => ops.averagePool(of([1, 1, 3, 4]), 2), "AveragePool: [1,1,3,4] by windows of 2"],
   ["addRows", () => ops.addRows(of([4, 3]), of([2], "i64"), of([2, 3])), "ScatterRows: indices [2]"],
   ["scatterElements", () => ops.scatterElements(of([4, 3]), of([4, 1], "i64"), of([4, 2])), "ScatterElements: [4,1]"],
 ];

@@ -2,11 +2,14 @@
 
 export * from "./activation.ts";
 export * from "./arithmetic.ts";
+export * from "./attention.ts";
 export * from "./broadcast.ts";
+export * from "./conv.ts";
 export * from "./gather.ts";
 export * from "./matmul.ts";
 export * from "./movement.ts";
 export * from "./norm.ts";
 export * from "./quantise.ts";
 export * from "./reduce.ts";
+export * from "./resize.ts";
 export * from "./rule.ts";

@@ -1,12 +1,14 @@
 /**
- * Normalisations over the last axis.
- * Sources: Ba et al. 2016 (layer norm), Zhang and Sennrich 2019 (RMS norm).
+ * Normalisations over the last axis, and group norm over an image's channels.
+ * Sources: Ba et al. 2016 (layer norm), Zhang and Sennrich 2019 (RMS norm), Wu and He 2018 (group norm).
  */
 
+import { sizeOf } from "../../tensor/shape.ts";
 import { applyAll, demand, type Op, type Value } from "../graph.ts";
-import { mul, reciprocal, shift, sqrt, sub } from "./arithmetic.ts";
-import { reduceSum } from "./broadcast.ts";
+import { add, mul, reciprocal, shift, sqrt, sub } from "./arithmetic.ts";
+import { reduceSum, reshape } from "./broadcast.ts";
 import { reduceMean } from "./reduce.ts";
+import { withGradient } from "./rule.ts";
 
 interface Epsilon {
   readonly epsilon: number;
@@ -55,6 +57,32 @@ export function layerNorm(x: Value, gain: Value, bias: Value, epsilon: number): 
 /** x / sqrt(mean(x²) + ε) · gain over the last axis; gain [C]. */
 export function rmsNorm(x: Value, gain: Value, epsilon: number): Value {
   return applyAll(RmsNormalization, [x, gain], { epsilon })[0]!;
+}
+
+/**
+ * Images x [B, C, H, W], standardised over each group of C / groups channels with their pixels, · gain + bias; both [C].
+ */
+export function groupNorm(x: Value, gain: Value, bias: Value, groups: number, epsilon: number): Value {
+  const [B = 0, C = 0] = x.shape;
+  demand(
+    C % groups === 0 && gain.shape[0] === C,
+    "GroupNorm",
+    `[${x.shape}] in ${groups} groups, gain [${gain.shape}]`,
+  );
+  const unit = standardize(reshape(x, [B * groups, sizeOf(x.shape) / (B * groups)]), epsilon);
+  const each = [C, ...x.shape.slice(2).map(() => 1)];
+  return add(mul(reshape(unit, x.shape), reshape(gain, each)), reshape(bias, each));
+}
+
+/** (x - mean) / sqrt(variance + ε) over the last axis. Its gradient needs no more than the result and 1 / sqrt(…). */
+function standardize(x: Value, epsilon: number): Value {
+  const centred = sub(x, reduceMean(x, [-1]));
+  const inverse = reciprocal(sqrt(shift(reduceMean(mul(centred, centred), [-1]), epsilon)));
+  const unit = mul(centred, inverse);
+  return withGradient(unit, [x], (dy) => {
+    const projected = sub(sub(dy, reduceMean(dy, [-1])), mul(unit, reduceMean(mul(dy, unit), [-1])));
+    return [mul(projected, inverse)];
+  });
 }
 
 /** Euclidean norm over the last axis, which stays with extent 1. */
