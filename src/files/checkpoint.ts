@@ -29,15 +29,34 @@ interface Layout {
 
 /** What weights are called, in the order of preference. */
 const LAYOUTS: readonly Layout[] = [
-  { single: "model.safetensors", index: "model.safetensors.index.json", open: openSafetensors },
-  { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", open: openTorchFile },
+  ...safetensors("model"),
+  ...safetensors("diffusion_pytorch_model"),
+  ...torchFiles("pytorch_model"),
+  ...torchFiles("diffusion_pytorch_model"),
 ];
+
+/** Full precision before the 16-bit variant that diffusers writes beside it. */
+function safetensors(stem: string): Layout[] {
+  return [
+    { single: `${stem}.safetensors`, index: `${stem}.safetensors.index.json`, open: openSafetensors },
+    { single: `${stem}.fp16.safetensors`, index: `${stem}.safetensors.index.fp16.json`, open: openSafetensors },
+  ];
+}
+
+function torchFiles(stem: string): Layout[] {
+  return [
+    { single: `${stem}.bin`, index: `${stem}.bin.index.json`, open: openTorchFile },
+    { single: `${stem}.fp16.bin`, index: `${stem}.bin.index.fp16.json`, open: openTorchFile },
+  ];
+}
+
 /** Names that a message lists before it only counts the rest. */
 const LISTED = 100;
 
 /**
- * Opens a checkpoint: `config.json` with `model.safetensors`, or with `model.safetensors.index.json` and its shards;
- * failing these, `pytorch_model.bin` or its shards, which are read without running anything. Symbolic links are followed (Hugging Face's cache is made of them). No tensor data is read. Throws ModelError for a
+ * Opens a checkpoint: `config.json` with `model.safetensors`, or with `model.safetensors.index.json` and its shards, or
+ * diffusers' names of them; failing these, `pytorch_model.bin` or its shards, which are read without running anything.
+ * Symbolic links are followed (Hugging Face's cache is made of them). No tensor data is read. Throws ModelError for a
  * folder that is no usable checkpoint, FormatError for a damaged weights file.
  */
 export function openCheckpoint(folder: string): Checkpoint {

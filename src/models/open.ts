@@ -2,15 +2,13 @@
 
 import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
-import type { TensorEntry } from "../files/safetensors.ts";
 import { folderName } from "../files/snapshot-path.ts";
 import type { Value } from "../graph/graph.ts";
 import type { Task } from "../task.ts";
-import { sameShape } from "../tensor/shape.ts";
-import type { StoredTensor } from "../tensor/tensor.ts";
 import type { ArchitectureFacts } from "./architecture.ts";
 import type { RawConfig } from "./config.ts";
 import { type AnyArchitecture, findArchitecture } from "./registry.ts";
+import { misfits, tensorSource } from "./source.ts";
 import type { Stream } from "./stream.ts";
 import { type ModelTrace, traceModel } from "./trace.ts";
 import { checkpointWeights, type TensorSource, type Weights } from "./weights.ts";
@@ -33,7 +31,7 @@ export interface Model {
 export function openModel(folder: string): Model {
   const { config: rawConfig, tensors } = openCheckpoint(folder);
   const architecture = findArchitecture(rawConfig["model_type"], `${folder}/config.json`);
-  const source = checkpointSource(folder, architecture, tensors);
+  const source = tensorSource(folder, tensors, { spellings: (name) => spellings(architecture, name) });
   return {
     name: folderName(folder),
     folder,
@@ -58,20 +56,9 @@ export function traceChecked(model: Model, task: Task, absent: (name: string) =>
     );
   }
   const trace = traceModel(model.architecture, model.config, task);
-  const problems: string[] = [];
-  for (const [name, shape] of trace.tensors) {
-    try {
-      if (!absent(name) || model.source.has(name)) model.source.find(name, shape);
-    } catch (error) {
-      if (!(error instanceof ModelError)) throw error;
-      problems.push(`  ${error.message}`);
-    }
-  }
-  if (problems.length === 0) return trace;
-  throw new ModelError(
-    `${model.folder} does not hold the tensors that its config.json describes:\n${problems.slice(0, 20).join("\n")}` +
-      `${problems.length > 20 ? `\n  and ${problems.length - 20} more` : ""}\nDownload the model again, config.json and weights of one revision.`,
-  );
+  const problem = misfits(model.folder, model.source, trace.tensors, absent);
+  if (problem) throw problem;
+  return trace;
 }
 
 /** The task that the checkpoint was saved for, by its `architectures`; null when it names none that is known. */
@@ -85,35 +72,6 @@ export function checkpointTask(config: RawConfig): Task | null {
     return config["problem_type"] === "regression" ? "regression" : "sequence-classification";
   }
   return null;
-}
-
-function checkpointSource(
-  folder: string,
-  architecture: AnyArchitecture,
-  tensors: ReadonlyMap<string, TensorEntry>,
-): TensorSource {
-  const locate = (name: string): TensorEntry | undefined => {
-    for (const spelling of spellings(architecture, name)) {
-      const entry = tensors.get(spelling);
-      if (entry) return entry;
-    }
-    return undefined;
-  };
-  return {
-    has: (name) => locate(name) !== undefined,
-    find: (name, shape): StoredTensor => {
-      const entry = locate(name);
-      if (!entry) throw new ModelError(`${name}: missing, needed [${shape}]`);
-      if (!sameShape(entry.shape, shape)) {
-        throw new ModelError(`${name}: has shape [${entry.shape}], needed [${shape}] (in ${folder})`);
-      }
-      const { dtype } = entry;
-      if (dtype !== "f32" && dtype !== "f16" && dtype !== "bf16") {
-        throw new ModelError(`${name}: stored as ${entry.storedType}, needed F32, F16 or BF16`);
-      }
-      return { dtype, shape: entry.shape, path: entry.path, offset: entry.offset, byteLength: entry.byteLength };
-    },
-  };
 }
 
 /** Names under which a tensor may lie: today's, the headless one without the base model's prefix, older ones. */

@@ -4,18 +4,33 @@ import { gatherRows } from "../graph/ops/gather.ts";
 import type { Task } from "../task.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import type { Architecture, ArchitectureFacts } from "./architecture.ts";
-import { createStream } from "./stream.ts";
-import { checkpointWeights, type EmbeddingSpec, type LinearSpec, type TensorSource, type Weights } from "./weights.ts";
+import { createStream, type Stream } from "./stream.ts";
+import {
+  type ConvSpec,
+  checkpointWeights,
+  type EmbeddingSpec,
+  type LinearSpec,
+  type TensorSource,
+  type Weights,
+} from "./weights.ts";
 
 export type Module =
   | { readonly kind: "linear"; readonly name: string; readonly spec: LinearSpec; readonly head: boolean }
   | { readonly kind: "embedding"; readonly name: string; readonly spec: EmbeddingSpec; readonly head: boolean };
+
+export interface ConvModule {
+  readonly kind: "conv";
+  readonly name: string;
+  readonly spec: ConvSpec;
+}
 
 export interface ModelTrace {
   /** Every tensor by its checkpoint name, tied ones once. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
   /** Every linear and embedding layer, in the order of the forward pass; `head` marks those behind the last block. */
   readonly modules: ReadonlyMap<string, Module>;
+  /** Every convolution, in the order of the forward pass. */
+  readonly convolutions: ReadonlyMap<string, ConvModule>;
   readonly parameters: number;
 }
 
@@ -25,10 +40,20 @@ export function traceModel<C extends ArchitectureFacts>(
   config: C,
   task: Task,
 ): ModelTrace {
+  const stream = createStream(1, 2);
+  return traceWeights(stream, (w, enterHead) => {
+    const hidden = architecture.hidden(w, config, stream);
+    enterHead();
+    architecture.heads[task]?.logits(w, config, gatherRows(hidden, stream.ids));
+  });
+}
+
+/** Notes what `build` asks of its weights; layers asked for after `enterHead` was called are marked as the head's. */
+export function traceWeights(stream: Stream, build: (w: Weights, enterHead: () => void) => void): ModelTrace {
   const tensors = new Map<string, readonly number[]>();
   const modules = new Map<string, Module>();
+  const convolutions = new Map<string, ConvModule>();
   let head = false;
-  const stream = createStream(1, 2);
   const source: TensorSource = {
     has: () => true,
     find: (name, shape) => {
@@ -43,14 +68,18 @@ export function traceModel<C extends ArchitectureFacts>(
       modules.set(name, { kind: "linear", name, spec, head });
       return base.linear(name, x, spec);
     },
+    conv: (name, x, spec) => {
+      convolutions.set(name, { kind: "conv", name, spec });
+      return base.conv(name, x, spec);
+    },
     embedding: (name, ids, spec) => {
       modules.set(name, { kind: "embedding", name, spec, head });
       return base.embedding(name, ids, spec);
     },
   };
-  const hidden = architecture.hidden(recording, config, stream);
-  head = true;
-  architecture.heads[task]?.logits(recording, config, gatherRows(hidden, stream.ids));
+  build(recording, () => {
+    head = true;
+  });
   const parameters = [...tensors.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
-  return { tensors, modules, parameters };
+  return { tensors, modules, convolutions, parameters };
 }

@@ -4,6 +4,7 @@
  */
 
 import { stored, type Value } from "../graph/graph.ts";
+import { conv2d, type Pads } from "../graph/ops/conv.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import { gemm, matMul } from "../graph/ops/matmul.ts";
 import { cast } from "../graph/ops/movement.ts";
@@ -20,6 +21,19 @@ export interface LinearSpec {
   readonly layout?: "out,in" | "in,out";
   /** The checkpoint's name of the matrix, where it is another module's (a head tied to the embedding). */
   readonly weight?: string;
+}
+
+export interface ConvSpec {
+  /** Channels of the input. */
+  readonly in: number;
+  /** Channels of the output. */
+  readonly out: number;
+  /** Rows and columns of the kernel. */
+  readonly kernel: number;
+  /** 1 unless given. */
+  readonly stride?: number;
+  /** None unless given. */
+  readonly pads?: Pads;
 }
 
 export interface EmbeddingSpec {
@@ -40,6 +54,8 @@ export interface Weights {
   get(name: string, shape: readonly number[]): Value;
   /** x [N, in] → [N, out]: x·Wᵀ + bias of the module's `weight` and `bias`. */
   linear(module: string, x: Value, spec: LinearSpec): Value;
+  /** Images x [B, in, H, W] → [B, out, P, Q]: convolution by the module's `weight` [out, in, kernel, kernel] and `bias`. */
+  conv(module: string, x: Value, spec: ConvSpec): Value;
   /** Rows of the module's `weight` [rows, width] by ids [N]: [N, width]. */
   embedding(module: string, ids: Value, spec: EmbeddingSpec): Value;
   /** The token embeddings [N, C] before the first layer, as the model hands them on. */
@@ -71,6 +87,8 @@ export function checkpointWeights(
     stream,
     get,
     linear: (module, x, spec) => plainLinear(get, module, x, spec),
+    conv: (module, x, spec) =>
+      conv2d(x, get(`${module}.weight`, kernelShape(spec)), get(`${module}.bias`, [spec.out]), spec),
     embedding: (module, ids, { rows, width }) => {
       const name = `${module}.weight`;
       const held = replaced.get(name);
@@ -86,6 +104,11 @@ export function checkpointWeights(
 export function matrixOf(module: string, spec: LinearSpec): { name: string; shape: readonly [number, number] } {
   const name = spec.weight ?? `${module}.weight`;
   return { name, shape: spec.layout === "in,out" ? [spec.in, spec.out] : [spec.out, spec.in] };
+}
+
+/** The stored shape of a convolution's kernel. */
+export function kernelShape({ in: C, out, kernel }: ConvSpec): readonly [number, number, number, number] {
+  return [out, C, kernel, kernel];
 }
 
 function plainLinear(get: Weights["get"], module: string, x: Value, spec: LinearSpec): Value {

@@ -17,6 +17,7 @@ import type { Runtime } from "../runtime/session.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
+import { computeDiffusion } from "./diffusion.ts";
 
 export interface VerifyInput {
   readonly folder: string;
@@ -43,6 +44,13 @@ export async function verifyHere(
     throw new ModelError(`${folder}: no expected.safetensors. Name the folder of a reference case.`);
   const { tensors: expected } = openSafetensors(path);
   const session = { threads };
+  const held = new Map<string, FloatTensor>();
+  if (existsSync(join(folder, "model_index.json"))) {
+    const given = new Map([...expected].map(([name, entry]) => [name, readTensor(entry)]));
+    const found = await computeDiffusion(folder, given, runtime, session);
+    for (const [name, { shape, data }] of found) held.set(name, floatTensor(shape, Float32Array.from(data, Number)));
+    return finish(folder, write, expected, held);
+  }
   const base = openBase(join(folder, "model"));
   const adapter = openAdapters([{ name: "adapter", path: join(folder, "adapter"), weight: 1 }]);
   const { setup, loaded } = settleWithAdapters(base, adapter, null);
@@ -79,6 +87,16 @@ export async function verifyHere(
     }
   }
 
+  return finish(folder, write, expected, ours);
+}
+
+/** Writes and compares. */
+function finish(
+  folder: string,
+  write: string,
+  expected: ReadonlyMap<string, TensorEntry>,
+  ours: ReadonlyMap<string, FloatTensor>,
+): VerifyResult {
   const missing = [...expected.keys()].filter((name) => !ours.has(name));
   if (missing.length > 0) throw new ModelError(`${folder}: no way to compute ${missing.join(", ")}.`);
   writeSafetensors(
