@@ -9,6 +9,7 @@ import {
   configureAutoencoder,
   decode,
   encode,
+  pixelsPerLatent,
 } from "../models/autoencoder-kl.ts";
 import { type ClipTextConfig, clipText, clipTextSpellings, configureClipText } from "../models/clip-text.ts";
 import type { RawConfig } from "../models/config.ts";
@@ -52,7 +53,7 @@ export const AUTOENCODER: ComponentKind<AutoencoderConfig> = {
   configure: configureAutoencoder,
   spellings: autoencoderSpellings,
   build: (w, config) => {
-    const side = 2 ** (config.block_out_channels.length - 1);
+    const side = pixelsPerLatent(config);
     encode(w, config, input("images", "f32", [1, config.in_channels, side, side]));
     decode(w, config, input("latents", "f32", [1, config.latent_channels, 1, 1]));
   },

@@ -1,9 +1,17 @@
 /** Texts of equal length as a text encoder's stream takes them: one row a stream, padding seen like any token. */
 
-import type { Layout } from "../models/stream.ts";
+import { type ClipTextConfig, endOf } from "../models/clip-text.ts";
+import { type Layout, type Stream, streamInputs } from "../models/stream.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** `ids` are B texts of T tokens, one after another. */
-export function textLayout(ids: Int32Array, B: number): Layout {
+/** The encoder's inputs for `ids`, B texts of T tokens, one after another: the stream's, and `ends` for pooled texts. */
+export function textInputs(stream: Stream, config: ClipTextConfig, ids: Int32Array): Map<string, Tensor> {
+  const { B, T } = stream;
+  const ends = Int32Array.from({ length: B }, (_, i) => i * T + endOf(ids.subarray(i * T, (i + 1) * T), config));
+  return streamInputs(stream, textLayout(ids, B)).set("ends", { dtype: "i32", shape: [B], data: ends });
+}
+
+function textLayout(ids: Int32Array, B: number): Layout {
   const N = ids.length;
   const T = N / B;
   return {

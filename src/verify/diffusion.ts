@@ -9,7 +9,7 @@ import { type ImageAdapter, mountBranches } from "../diffusion/adapter.ts";
 import { type Component, unetInputs } from "../diffusion/component.ts";
 import { readKohya } from "../diffusion/kohya.ts";
 import { openPipeline, type Pipeline } from "../diffusion/pipeline.ts";
-import { textLayout } from "../diffusion/text-layout.ts";
+import { textInputs } from "../diffusion/text-layout.ts";
 import { ModelError } from "../errors.ts";
 import { input, type Value } from "../graph/graph.ts";
 import { mul, sub } from "../graph/ops/arithmetic.ts";
@@ -17,7 +17,7 @@ import { reshape } from "../graph/ops/broadcast.ts";
 import { reduceMean } from "../graph/ops/reduce.ts";
 import { decode, encode } from "../models/autoencoder-kl.ts";
 import { clipText } from "../models/clip-text.ts";
-import { createStream, streamInputs } from "../models/stream.ts";
+import { createStream } from "../models/stream.ts";
 import { timeFeatures, unet } from "../models/unet.ts";
 import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import { toFloat32 } from "../tensor/convert.ts";
@@ -116,7 +116,7 @@ async function text(
   const { weights, tensors, parameters } = mounted(encoder, "text_encoder", adapter, stream);
   const { last } = clipText(weights, encoder.config, stream);
   const outputs = new Map([["hidden", reshape(last, [B, T, encoder.config.hidden_size])]]);
-  const inputs = new Map([...streamInputs(stream, textLayout(Int32Array.from(data, Number), B)), ...tensors]);
+  const inputs = new Map([...textInputs(stream, encoder.config, Int32Array.from(data, Number)), ...tensors]);
   if (seed) {
     addGradients(outputs, last, parameters, input("seed", "f32", last.shape));
     inputs.set("seed", { ...seed, shape: last.shape });
