@@ -1,9 +1,10 @@
 /** A diffusion pipeline as diffusers writes one: a folder with model_index.json and a folder for each component. */
 
 import { existsSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { join } from "node:path";
 import { ModelError } from "../errors.ts";
 import { readJsonObject } from "../files/json-file.ts";
+import { folderName } from "../files/snapshot-path.ts";
 import type { AutoencoderConfig } from "../models/autoencoder-kl.ts";
 import type { ClipTextConfig } from "../models/clip-text.ts";
 import type { RawConfig } from "../models/config.ts";
@@ -61,7 +62,7 @@ export function openPipeline(folder: string): Pipeline {
     throw new ModelError(`${folder}: the folder of ${missing.join(" and ")} is missing. Download the whole pipeline.`);
   }
   return {
-    name: basename(resolve(folder)),
+    name: folderName(folder),
     folder,
     unet: openComponent(join(folder, "unet"), UNET),
     vae: openComponent(join(folder, "vae"), AUTOENCODER),
