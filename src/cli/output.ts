@@ -1,5 +1,7 @@
 /** Where words and numbers go: JSON alone on stdout with --json, people's output otherwise; progress on stderr. */
 
+import { spelledNumbers } from "../files/atomic.ts";
+
 export interface Output {
   readonly json: boolean;
   /** The result of a command: the object with --json, else the lines that `text` makes of it. */
@@ -59,9 +61,7 @@ export function createOutput(json: boolean, { stdout, stderr, env }: Streams): O
 
 /** JSON on one line; numbers that it lacks become "NaN", "Infinity" and "-Infinity". */
 export function toJson(value: object): string {
-  return JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === "number" && !Number.isFinite(item) ? String(item) : item,
-  );
+  return JSON.stringify(value, spelledNumbers);
 }
 
 /** Rows in columns; numbers are aligned on the right. */

@@ -47,14 +47,15 @@ export function writeFileAtomic(path: string, chunks: Uint8Array | Iterable<Uint
  * "NaN", "Infinity" and "-Infinity", as on the command line. Throws as `writeFileAtomic` does.
  */
 export function writeJsonAtomic(path: string, value: unknown): void {
-  const text: string | undefined = JSON.stringify(
-    value,
-    (_key, item: unknown) => (typeof item === "number" && !Number.isFinite(item) ? String(item) : item),
-    2,
-  );
+  const text: string | undefined = JSON.stringify(value, spelledNumbers, 2);
   if (text === undefined)
     throw new LowrankError(`internal: a value of type ${typeof value} has no JSON form (${path})`);
   writeFileAtomic(path, new TextEncoder().encode(`${text}\n`));
+}
+
+/** For JSON.stringify: numbers that JSON lacks as text. */
+export function spelledNumbers(_key: string, item: unknown): unknown {
+  return typeof item === "number" && !Number.isFinite(item) ? String(item) : item;
 }
 
 function writeAll(file: number, chunk: Uint8Array): void {

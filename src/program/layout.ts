@@ -22,8 +22,13 @@ export interface ProgramShape {
   readonly chunks: number;
 }
 
+/** Whether rows may share a stream: as it costs least, wherever it saves a token, or never. */
+export const PACKINGS = ["auto", "on", "off"] as const;
+export type Packing = (typeof PACKINGS)[number];
+
 /** What a model's size says about the price of a layout. */
 export interface CostFacts {
+  readonly packing?: Packing;
   /** Extra cost of a token per other token of its stream, beside 1 for its linear layers. */
   readonly attention: number;
   /** Cost of a row of the head, likewise. */
@@ -52,8 +57,13 @@ export interface VirtualTokens {
 export const NO_VIRTUAL: VirtualTokens = { prompt: 0, prefix: 0 };
 
 /** The cheapest streams for rows of these lengths: how many and how long. */
-export function chooseStreams(lengths: readonly number[], { attention }: CostFacts): { B: number; T: number } {
+export function chooseStreams(
+  lengths: readonly number[],
+  { attention, packing = "auto" }: CostFacts,
+): { B: number; T: number } {
   const longest = Math.max(...lengths);
+  if (packing === "off") return { B: lengths.length, T: bucket(longest) };
+  const price = packing === "on" ? 0 : attention;
   const total = lengths.reduce((a, b) => a + b, 0);
   const candidates = new Set(
     lengths
@@ -64,10 +74,10 @@ export function chooseStreams(lengths: readonly number[], { attention }: CostFac
   let best = { B: 0, T: 0, cost: Number.POSITIVE_INFINITY };
   for (const T of [...candidates].toSorted((a, b) => a - b)) {
     const B = pack(lengths, T).length;
-    const cost = B * T * (1 + attention * T);
+    const cost = B * T * (1 + price * T);
     if (cost < best.cost) best = { B, T, cost };
   }
-  return best;
+  return { B: best.B, T: best.T };
 }
 
 /** The next length that is used: eight steps an octave, so that few shapes are needed. */
@@ -86,7 +96,7 @@ export function headShape(count: number, classes: number): Pick<ProgramShape, "M
   return { M: chunks * bucket(Math.ceil(Math.max(1, count) / chunks), 8), chunks };
 }
 
-/** Lays rows out in B streams of T tokens. */
+/** Lays rows out in B streams of T tokens, one in each where there are as many streams as rows. */
 export function place(
   rows: readonly RowTokens[],
   { B, T }: { B: number; T: number },
@@ -96,10 +106,8 @@ export function place(
   const line = (fill: number): Int32Array => new Int32Array(N).fill(fill);
   const layout = { B, T, ids: line(0), positions: line(0), segments: line(-1), typeIds: line(0), virtual: line(0) };
   const places: PlacedRow[] = [];
-  const streams = pack(
-    rows.map(({ ids }) => ids.length + virtual.prompt),
-    T,
-  );
+  const lengths = rows.map(({ ids }) => ids.length + virtual.prompt);
+  const streams = B === rows.length ? rows.map((_, row) => [row]) : pack(lengths, T);
   if (streams.length > B) throw new DataError(`internal: ${rows.length} rows do not fit ${B} streams of ${T} tokens`);
   streams.forEach((members, stream) => {
     let at = stream * T;

@@ -10,7 +10,7 @@ import { checkpointTask, type Model, openModel, traceChecked } from "../models/o
 import type { ModelTrace } from "../models/trace.ts";
 import type { Task } from "../task.ts";
 import type { BatchFacts } from "./batch.ts";
-import { NO_VIRTUAL, type VirtualTokens } from "./layout.ts";
+import { NO_VIRTUAL, type Packing, type VirtualTokens } from "./layout.ts";
 
 export interface Base {
   readonly model: Model;
@@ -98,7 +98,11 @@ export function readData(
 }
 
 /** What batches of this setup need to know. */
-export function batchFacts({ model, task, head }: Setup, virtual: VirtualTokens = NO_VIRTUAL): BatchFacts {
+export function batchFacts(
+  { model, task, head }: Setup,
+  virtual: VirtualTokens = NO_VIRTUAL,
+  packing: Packing = "auto",
+): BatchFacts {
   const { hiddenSize: C, layers, vocabularySize, labels } = model.config;
   const classes = task === "causal-lm" || task === "masked-lm" ? vocabularySize : labels;
   return {
@@ -109,7 +113,7 @@ export function batchFacts({ model, task, head }: Setup, virtual: VirtualTokens 
     labels,
     // Per token a block multiplies about 12 C² numbers; a token of the same stream adds 2 C of scores, and their
     // softmax, masks and transposes, which are bound by memory, weigh about three times as much.
-    cost: { attention: 8 / (12 * C), head: classes / (12 * layers * C) },
+    cost: { packing, attention: 8 / (12 * C), head: classes / (12 * layers * C) },
   };
 }
 

@@ -37,6 +37,8 @@ export interface StepEvent {
   readonly targetTokens: number;
   readonly tokensPerSecond: number;
   readonly seconds: number;
+  /** What a preference loss says of the rows: `rewards/margins` and others, by TRL's names. */
+  readonly [metric: `${string}/${string}`]: number;
 }
 
 export interface EvalEvent {
@@ -46,6 +48,22 @@ export interface EvalEvent {
   readonly perplexity?: number;
   /** The task's own metrics. */
   readonly [metric: string]: number | string | undefined;
+}
+
+/** What the model in training wrote, greedily. */
+export interface SampleEvent {
+  readonly event: "sample";
+  readonly step: number;
+  readonly prompt: string;
+  readonly text: string;
+}
+
+/** Training ends before its last step, as planned: `done` follows. */
+export interface StoppedEvent {
+  readonly event: "stopped";
+  readonly step: number;
+  readonly reason: "early-stopping";
+  readonly message: string;
 }
 
 export interface CheckpointEvent {
@@ -84,6 +102,8 @@ export type TrainEvent =
   | StartEvent
   | StepEvent
   | EvalEvent
+  | SampleEvent
+  | StoppedEvent
   | CheckpointEvent
   | WarningEvent
   | InterruptedEvent

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { UsageError } from "../errors.ts";
 import { PRECISIONS, type Precision } from "../precision/precision.ts";
+import { PACKINGS, type Packing } from "../program/layout.ts";
 import { TASKS, type Task } from "../task.ts";
 import { SCHEDULERS, type Scheduler } from "./schedule.ts";
 
@@ -31,6 +32,10 @@ export interface TrainOptions {
   readonly batchSize: number;
   /** Passes that one update adds up. */
   readonly gradAccum: number;
+  /** Places, padding counted, that a pass has at most: its rows are then cut by tokens; null: `batchSize` rows. */
+  readonly tokensPerBatch: number | null;
+  /** Whether rows may lie end to end in one stream, which changes the speed alone. */
+  readonly packing: Packing;
   readonly epochs: number;
   /** Updates in all; null: as many as `epochs` take. */
   readonly maxSteps: number | null;
@@ -55,6 +60,20 @@ export interface TrainOptions {
   readonly shuffle: boolean;
   /** Updates between evaluations; null: once an epoch. */
   readonly evalSteps: number | null;
+  /** Evaluations in a row without a gain after which training ends; null: never. */
+  readonly earlyStoppingPatience: number | null;
+  /** How much less the held-out loss must be to count as a gain. */
+  readonly earlyStoppingThreshold: number;
+  /** Training ends with an error when losses stay above so many times those of its first steps; 0: never. */
+  readonly divergenceRatio: number;
+  /** Steps in a row that say so. */
+  readonly divergencePatience: number;
+  /** Prompts to answer on the way: a file with one a line (text, or JSON with "prompt" or "messages"), or a text. */
+  readonly samplePrompts: string | null;
+  /** Updates between those answers; null: as often as evaluations. */
+  readonly sampleSteps: number | null;
+  /** Tokens of an answer, at most. */
+  readonly sampleTokens: number;
   /** Updates between checkpoints; null: only when interrupted. */
   readonly saveSteps: number | null;
   /** Checkpoints kept; older ones are removed. */
@@ -85,6 +104,8 @@ const schema = z.strictObject({
   adapterFields: z.record(z.string(), z.unknown()).default({}),
   batchSize: count.default(8),
   gradAccum: count.default(1),
+  tokensPerBatch: count.nullable().default(null),
+  packing: z.enum(PACKINGS).default("auto"),
   epochs: z.number().positive().default(3),
   maxSteps: count.nullable().default(null),
   lr: z.number().min(0).nullable().default(null),
@@ -101,6 +122,13 @@ const schema = z.strictObject({
   seed: z.number().int().min(0).default(0),
   shuffle: z.boolean().default(true),
   evalSteps: count.nullable().default(null),
+  earlyStoppingPatience: count.nullable().default(null),
+  earlyStoppingThreshold: z.number().min(0).default(0),
+  divergenceRatio: z.number().min(0).default(2),
+  divergencePatience: count.default(20),
+  samplePrompts: z.string().min(1).nullable().default(null),
+  sampleSteps: count.nullable().default(null),
+  sampleTokens: count.default(64),
   saveSteps: count.nullable().default(null),
   saveLimit: count.default(3),
   resume: z.union([z.boolean(), z.string()]).default(false),

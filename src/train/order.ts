@@ -15,8 +15,8 @@ export function stepsPerEpoch({ rows, batchSize, gradAccum }: OrderOptions): num
   return Math.ceil(rows / (batchSize * gradAccum));
 }
 
-/** Row numbers of update `step` (from 1), in micro-batches of at most `batchSize`. */
-export function rowsOfStep(options: OrderOptions, step: number): number[][] {
+/** Row numbers of update `step` (from 1). */
+export function rowsOfStep(options: OrderOptions, step: number): number[] {
   const { rows, batchSize, gradAccum, shuffle, seed } = options;
   const perEpoch = stepsPerEpoch(options);
   const epoch = Math.floor((step - 1) / perEpoch);
@@ -24,8 +24,5 @@ export function rowsOfStep(options: OrderOptions, step: number): number[][] {
     ? permutation(rows, randomStream(seed, 0x0e90c4, epoch))
     : Int32Array.from({ length: rows }, (_, i) => i);
   const start = ((step - 1) % perEpoch) * batchSize * gradAccum;
-  const taken = Array.from(order.subarray(start, start + batchSize * gradAccum));
-  const micro: number[][] = [];
-  for (let i = 0; i < taken.length; i += batchSize) micro.push(taken.slice(i, i + batchSize));
-  return micro;
+  return Array.from(order.subarray(start, start + batchSize * gradAccum));
 }

@@ -295,6 +295,11 @@ function fingerprintOf(
     maxSteps: _steps,
     saveSteps: _save,
     saveLimit: _limit,
+    samplePrompts: _prompts,
+    sampleSteps: _samples,
+    sampleTokens: _tokens,
+    divergenceRatio: _ratio,
+    divergencePatience: _patience,
     ...rest
   } = options;
   return {

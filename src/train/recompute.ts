@@ -6,6 +6,7 @@ import { type BatchFacts, prepareBatch } from "../program/batch.ts";
 import { peakBytes } from "../program/memory.ts";
 import { type ProgramOptions, trainProgram } from "../program/program.ts";
 import type { TrainOptions } from "./options.ts";
+import { passesOf } from "./passes.ts";
 
 /**
  * Share of the machine's memory that activations may take before blocks are recomputed. Of all memory, not of what is
@@ -13,16 +14,50 @@ import type { TrainOptions } from "./options.ts";
  */
 const KEPT_SHARE = 0.3;
 
+/** Share that they may take with recomputation, before a batch is cut into several passes. */
+const MOST_SHARE = 0.6;
+
+export interface MemoryPlan {
+  readonly recompute: boolean;
+  /** As asked for, or what the memory makes necessary. */
+  readonly tokensPerBatch: number | null;
+  /** Says that the memory has changed the plan. */
+  readonly warning: string | null;
+}
+
 /** As asked for; auto decides by the run's largest batch, its longest rows together, in `memory` bytes. */
-export function recomputes(
-  { recompute, batchSize }: Pick<TrainOptions, "recompute" | "batchSize">,
+export function planMemory(
+  options: Pick<TrainOptions, "recompute" | "batchSize" | "tokensPerBatch">,
   program: Omit<ProgramOptions, "shape">,
   examples: readonly Example[],
   facts: BatchFacts,
   memory: number = totalmem(),
-): boolean {
-  if (recompute !== "auto") return recompute === "full";
-  const longest = examples.toSorted((a, b) => b.ids.length - a.ids.length).slice(0, batchSize);
-  const { shape } = prepareBatch(longest, facts, 1);
-  return peakBytes(trainProgram({ ...program, shape }).outputs.values()) > memory * KEPT_SHARE;
+): MemoryPlan {
+  const { recompute, batchSize, tokensPerBatch } = options;
+  const largest = (rows: number, tokens: number | null): Example[] => {
+    const longest = examples.toSorted((a, b) => b.ids.length - a.ids.length).slice(0, rows);
+    return passesOf(longest, ({ ids }) => [ids.length + facts.virtual.prompt], {
+      batchSize: rows,
+      tokensPerBatch: tokens,
+      cost: facts.cost,
+    })[0]!;
+  };
+  const bytes = (batch: readonly Example[], again: boolean): number => {
+    const { shape } = prepareBatch(batch, facts, 1);
+    return peakBytes(trainProgram({ ...program, shape, recompute: again }).outputs.values());
+  };
+  const batch = largest(batchSize, tokensPerBatch);
+  const again = recompute === "auto" ? bytes(batch, false) > memory * KEPT_SHARE : recompute === "full";
+  if (recompute !== "auto" || !again || tokensPerBatch !== null)
+    return { recompute: again, tokensPerBatch, warning: null };
+  for (let rows = batch.length; rows > 1; rows = Math.ceil(rows / 2)) {
+    const part = largest(rows, null);
+    if (bytes(part, true) <= memory * MOST_SHARE) {
+      if (rows === batch.length) break;
+      const { B, T } = prepareBatch(part, facts, 1).shape;
+      const warning = `The longest ${batch.length} rows do not fit this machine's memory at once: a pass takes at most ${B * T} tokens, and a step more passes. The loss stays the same.`;
+      return { recompute: true, tokensPerBatch: B * T, warning };
+    }
+  }
+  return { recompute: again, tokensPerBatch, warning: null };
 }

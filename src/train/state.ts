@@ -9,17 +9,30 @@ import { openSafetensors, readTensor, writeSafetensors } from "../files/safetens
 import { sameShape } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import type { Moments } from "./adamw.ts";
-import type { EvalEvent, StepEvent } from "./events.ts";
+import type { EvalEvent, SampleEvent, StepEvent } from "./events.ts";
 
 const STATE_FILE = "trainer_state.json";
 const OPTIMIZER_FILE = "optimizer.safetensors";
 const BEST_FILE = "best.safetensors";
+/** Checkpoints that were being written when a process was killed. */
+const LEFTOVER = /^checkpoint-\d+\.partial$/;
+
+/** Entries of a fingerprint that are hashes, and of what. */
+const CONTENTS: Readonly<Record<string, string>> = {
+  base: "the model's weights",
+  data: "the training rows",
+  evalData: "the held-out rows",
+  initAdapter: "the adapter to start from",
+};
 
 export interface BestSoFar {
   readonly step: number;
   readonly loss: number;
   readonly tensors: ReadonlyMap<string, FloatTensor>;
 }
+
+/** What a run has seen, in order. */
+export type History = readonly (StepEvent | EvalEvent | SampleEvent)[];
 
 export interface RunState {
   readonly step: number;
@@ -30,14 +43,16 @@ export interface RunState {
   readonly fingerprint: Readonly<Record<string, unknown>>;
   /** Steps that the run is to take in all. */
   readonly total: number;
-  readonly history: readonly (StepEvent | EvalEvent)[];
+  readonly history: History;
 }
 
 /** Writes OUT/checkpoint-STEP, keeping the newest `limit`; `save` writes the adapter itself. Returns the folder. */
 export function saveState(out: string, state: RunState, limit: number, save: (folder: string) => void): string {
   const folder = join(out, `checkpoint-${state.step}`);
   const partial = `${folder}.partial`;
-  rmSync(partial, { recursive: true, force: true });
+  for (const name of existsSync(out) ? readdirSync(out) : []) {
+    if (LEFTOVER.test(name)) rmSync(join(out, name), { recursive: true, force: true });
+  }
   mkdirSync(partial, { recursive: true });
   save(partial);
   const tensors: [string, FloatTensor][] = [];
@@ -56,8 +71,9 @@ export function saveState(out: string, state: RunState, limit: number, save: (fo
     fingerprint: state.fingerprint,
     history: state.history,
   });
-  rmSync(folder, { recursive: true, force: true });
+  if (existsSync(folder)) renameSync(folder, `${folder}.replaced`);
   renameSync(partial, folder);
+  rmSync(`${folder}.replaced`, { recursive: true, force: true });
   for (const old of listCheckpoints(out).slice(0, -limit)) rmSync(old.path, { recursive: true, force: true });
   return folder;
 }
@@ -67,9 +83,11 @@ export function listCheckpoints(out: string): { readonly step: number; readonly 
   if (!existsSync(out)) return [];
   return readdirSync(out)
     .flatMap((name) => {
-      const match = /^checkpoint-(\d+)$/.exec(name);
+      const match = /^checkpoint-(\d+)(\.replaced)?$/.exec(name);
       const path = join(out, name);
-      return match && existsSync(join(path, STATE_FILE)) ? [{ step: Number(match[1]), path }] : [];
+      // One that was being replaced when the process was killed is still good.
+      if (!match || (match[2] && existsSync(join(out, `checkpoint-${match[1]}`)))) return [];
+      return existsSync(join(path, STATE_FILE)) ? [{ step: Number(match[1]), path }] : [];
     })
     .toSorted((a, b) => a.step - b.step);
 }
@@ -133,7 +151,11 @@ function refuseChanges(path: string, then: RunState["fingerprint"], now: RunStat
     (name) => JSON.stringify(then[name]) !== JSON.stringify(now[name]),
   );
   if (changed.length === 0) return;
-  const lines = changed.map((name) => `  ${name}: was ${JSON.stringify(then[name])}, is ${JSON.stringify(now[name])}`);
+  const lines = changed.map((name) => {
+    const hashed = CONTENTS[name];
+    if (hashed && then[name] && now[name]) return `  ${name}: the contents of ${hashed} have changed`;
+    return `  ${name}: was ${JSON.stringify(then[name])}, is ${JSON.stringify(now[name])}`;
+  });
   throw new UsageError(
     `${path} cannot be resumed with these changes:\n${lines.join("\n")}\nRun the same command again (only --max-steps may grow), or start anew in another --out.`,
   );

@@ -1,6 +1,7 @@
 /** `lowrank train` */
 
 import { PRECISIONS } from "../../precision/precision.ts";
+import { PACKINGS } from "../../program/layout.ts";
 import { TASKS } from "../../task.ts";
 import type { EvalEvent, StartEvent, StepEvent, TrainEvent } from "../../train/events.ts";
 import type { TrainInput } from "../../train/options.ts";
@@ -60,6 +61,8 @@ const flags = {
   ...ADAPTER_FLAGS,
   batchSize: { type: "integer", help: "Rows of one pass" },
   gradAccum: { type: "integer", help: "Passes that one step adds up" },
+  tokensPerBatch: { type: "integer", help: "Cut a step into passes of at most so many tokens, instead of rows" },
+  packing: { type: "string", help: "Lay rows end to end, when it saves time, always or never", choices: PACKINGS },
   epochs: { type: "number", help: "Times over the data" },
   maxSteps: { type: "integer", help: "Steps in all, instead of epochs" },
   lr: { type: "number", help: "Learning rate (2e-4; 5e-5 with --method full)" },
@@ -76,6 +79,16 @@ const flags = {
   seed: { type: "integer", help: "Fixes initial values, order and dropout" },
   shuffle: { type: "boolean", help: "Take rows in the file's order" },
   evalSteps: { type: "integer", help: "Steps between evaluations (an epoch)" },
+  earlyStoppingPatience: { type: "integer", help: "End after so many evaluations without a gain (never)" },
+  earlyStoppingThreshold: { type: "number", help: "What counts as a gain" },
+  divergenceRatio: {
+    type: "number",
+    help: "End with an error when losses stay above so many times the first ones; 0 never",
+  },
+  divergencePatience: { type: "integer", help: "Steps in a row that say so" },
+  samplePrompts: { type: "string", value: "TEXT|FILE", help: "Prompts to answer on the way, one a line" },
+  sampleSteps: { type: "integer", help: "Steps between those answers (as evaluations)" },
+  sampleTokens: { type: "integer", help: "Tokens of an answer" },
   saveSteps: { type: "integer", help: "Steps between checkpoints (only when interrupted)" },
   saveLimit: { type: "integer", help: "Checkpoints kept" },
   resume: { type: "optional", value: "DIR", help: "Go on from the newest checkpoint of --out, or from this one" },
@@ -221,7 +234,8 @@ function progressOf(output: Output): (event: TrainEvent) => void {
     smoothed = Number.isNaN(smoothed) ? loss : 0.9 * smoothed + 0.1 * loss;
     pace = Number.isNaN(pace) ? seconds : 0.8 * pace + 0.2 * seconds;
     const left = duration((steps - at) * pace);
-    return `step ${at}/${steps}  loss ${loss.toFixed(4)}  smoothed ${smoothed.toFixed(4)}  ${Math.round(tokensPerSecond)} tokens/s  ${left} left`;
+    const memory = `${(process.memoryUsage.rss() / 2 ** 30).toFixed(2)} GiB`;
+    return `step ${at}/${steps}  loss ${loss.toFixed(4)}  smoothed ${smoothed.toFixed(4)}  ${Math.round(tokensPerSecond)} tokens/s  ${memory}  ${left} left`;
   };
   return (event) => {
     switch (event.event) {
@@ -242,6 +256,12 @@ function progressOf(output: Output): (event: TrainEvent) => void {
         output.line(`step ${at}: held-out ${parts.join(", ")}`);
         break;
       }
+      case "sample":
+        output.line(`step ${event.step}: ${output.style.dim(excerpt(event.prompt))}${excerpt(event.text)}`);
+        break;
+      case "stopped":
+        output.line(`step ${event.step}: stopped early. ${event.message}`);
+        break;
       case "checkpoint":
         output.line(`step ${event.step}: saved ${event.path}`);
         break;
@@ -282,7 +302,7 @@ function startTable(event: StartEvent): string {
             `${event.evalData.rows} rows${event.evalData.split ? " split off" : ""} of ${event.evalData.file}`,
           ],
         ]
-      : []),
+      : [["held-out", "none: --eval-split 0.1 would hold rows out and keep the best weights"]]),
     ["trainable", `${event.trainableParameters} of ${event.totalParameters} parameters (${share.toPrecision(3)} %)`],
     ["modules", `${event.targets.length} (${targets})`],
     [
@@ -290,6 +310,12 @@ function startTable(event: StartEvent): string {
       `${event.steps}${event.resumedFrom === undefined ? "" : `, going on after ${event.resumedFrom}`}, ${event.threads} threads`,
     ],
   ]);
+}
+
+/** A text on one line, its beginning. */
+function excerpt(text: string): string {
+  const line = JSON.stringify(text).slice(1, -1);
+  return line.length > 160 ? `${line.slice(0, 160)} …` : line;
 }
 
 function duration(seconds: number): string {

@@ -1,0 +1,102 @@
+/** What a step computes: loss and gradients of its rows, added up over passes. */
+
+import type { Example } from "../data/example.ts";
+import { createEvaluator } from "../evaluate/evaluate.ts";
+import { type BatchFacts, countTargets, prepareBatch } from "../program/batch.ts";
+import { type MountedAdapter, trainProgram } from "../program/program.ts";
+import { createRunner } from "../program/runner.ts";
+import type { Setup } from "../program/setup.ts";
+import type { Runtime, SessionOptions } from "../runtime/session.ts";
+import { hash2 } from "../tensor/random.ts";
+import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
+import { type PassLimits, passesOf } from "./passes.ts";
+
+/** The trained tensors by key. */
+export type Trained = ReadonlyMap<string, FloatTensor>;
+
+export interface StepResult {
+  /** Of the rows before the update. */
+  readonly loss: number;
+  readonly gradients: ReadonlyMap<string, Float32Array>;
+  /** Real tokens. */
+  readonly tokens: number;
+  readonly targetTokens: number;
+  /** More about the rows, by the name that events give it. */
+  readonly metrics?: Readonly<Record<string, number>>;
+}
+
+export interface Objective {
+  /** `draw` fixes what is random in the step. Null when `stop` said so between two passes; nothing has changed then. */
+  step(rows: readonly Example[], parameters: Trained, draw: number, stop: () => boolean): Promise<StepResult | null>;
+  /** Loss and metrics over held-out rows. */
+  evaluate(rows: readonly Example[], parameters: Trained): Promise<{ readonly loss: number } & Record<string, number>>;
+  close(): Promise<void>;
+}
+
+export interface ObjectiveOptions {
+  readonly runtime: Runtime;
+  readonly session: SessionOptions;
+  readonly setup: Setup;
+  readonly adapter: MountedAdapter;
+  readonly recompute: boolean;
+  readonly limits: Omit<PassLimits, "cost">;
+  readonly facts: BatchFacts;
+}
+
+/** Cross-entropy, or squared error, against the rows' own targets, each weighing the same. */
+export function supervised(options: ObjectiveOptions): Objective {
+  const { runtime, session, setup, adapter, recompute, facts } = options;
+  const { model, task } = setup;
+  const trainer = createRunner({
+    runtime,
+    session,
+    build: (shape) => trainProgram({ model, task, adapters: [adapter], shape, recompute }),
+  });
+  const evaluator = createEvaluator({ runtime, session, setup, adapters: [adapter] });
+  const limits = { ...options.limits, cost: facts.cost };
+  return {
+    step: async (rows, parameters, draw, stop) => {
+      const targetTokens = countTargets(rows, facts);
+      const sum = gradientSum(parameters);
+      let loss = 0;
+      let tokens = 0;
+      for (const [i, examples] of passesOf(rows, ({ ids }) => [ids.length + facts.virtual.prompt], limits).entries()) {
+        if (i > 0 && stop()) return null;
+        const batch = prepareBatch(examples, facts, 1 / targetTokens);
+        const outputs = await trainer.run(batch, parameters, hash2(draw, i));
+        loss += Number(outputs.get("loss")!.data[0]);
+        tokens += batch.tokens;
+        sum.add(outputs);
+      }
+      return { loss, gradients: sum.gradients, tokens, targetTokens };
+    },
+    evaluate: async (rows, parameters) => {
+      const { targetTokens: _targets, rows: _rows, ...measured } = await evaluator.evaluate(rows, parameters);
+      await evaluator.close(); // its session maps the weights a second time
+      return measured as { readonly loss: number } & Record<string, number>;
+    },
+    close: async () => {
+      await trainer.close();
+      await evaluator.close();
+    },
+  };
+}
+
+/** Adds up the outputs `grad.KEY` of passes. */
+export function gradientSum(parameters: Trained): {
+  readonly gradients: ReadonlyMap<string, Float32Array>;
+  add(outputs: ReadonlyMap<string, Tensor>): void;
+} {
+  const gradients = new Map<string, Float32Array>();
+  return {
+    gradients,
+    add: (outputs) => {
+      for (const key of parameters.keys()) {
+        const part = outputs.get(`grad.${key}`)!.data as Float32Array;
+        const sum = gradients.get(key);
+        if (sum) for (let j = 0; j < sum.length; j++) sum[j] = sum[j]! + part[j]!;
+        else gradients.set(key, part);
+      }
+    },
+  };
+}
