@@ -15,16 +15,22 @@ export interface Command<T extends FlagTable = FlagTable> {
   readonly events?: boolean;
   /** Defaults by flag, for help. */
   defaults?(): Promise<Readonly<Record<string, unknown>>>;
+  /** True where hub ids are only written down, and nothing is downloaded. */
+  readonly keepsIds?: boolean;
   /** More lines of help: rules and an example. */
   readonly notes?: string;
   /** Does the work; the number is the exit code, nothing is 0. Errors are thrown. */
   run(call: Call<T>): Promise<number | undefined>;
 }
 
+/** The commands by name, as those see them that tell of others. */
+export type Commands = ReadonlyMap<string, { readonly summary: string; load(): Promise<Command> }>;
+
 export interface Call<T extends FlagTable = FlagTable> {
   readonly flags: FlagsOf<T>;
   readonly arguments: readonly string[];
   readonly output: Output;
+  readonly commands: Commands;
 }
 
 /** Types a command's `run` by its own table; callers, who read flags by that table, need not know it. */

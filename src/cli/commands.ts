@@ -1,18 +1,13 @@
 /** The table of commands. Each is loaded when it is called, so that help and small commands start at once. */
 
-import type { Command } from "./command.ts";
+import type { Command, Commands } from "./command.ts";
 
-interface Entry {
-  readonly summary: string;
-  load(): Promise<Command>;
-}
-
-const entry = (summary: string, load: () => Promise<{ readonly default: Command }>): Entry => ({
+const entry = (summary: string, load: () => Promise<{ readonly default: Command }>) => ({
   summary,
-  load: async () => (await load()).default,
+  load: async (): Promise<Command> => (await load()).default,
 });
 
-export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
+export const COMMANDS: Commands = new Map([
   [
     "quickstart",
     entry("Train, switch, blend and merge adapters on the embedded base", () => import("./commands/quickstart.ts")),
@@ -35,6 +30,9 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   ["estimate", entry("Plan a training: parameters, files and memory", () => import("./commands/estimate.ts"))],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],
+  ["init", entry("Write a configuration file for train", () => import("./commands/init.ts"))],
+  ["schema", entry("Print the JSON Schema of a --config file", () => import("./commands/schema.ts"))],
+  ["completion", entry("Print a shell's completion script", () => import("./commands/completion.ts"))],
   ["models", entry("List architectures, tasks and methods", () => import("./commands/models.ts"))],
   ["doctor", entry("Check this machine and this installation", () => import("./commands/doctor.ts"))],
 ]);

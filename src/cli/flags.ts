@@ -112,7 +112,7 @@ export function readConfigValues(
 ): Record<string, unknown> {
   const values: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
-    if (value === null || value === undefined) continue;
+    if (value === null || value === undefined || key === "$schema") continue;
     const positive = /^no[A-Z]/.test(key) ? key.charAt(2).toLowerCase() + key.slice(3) : key;
     const name = Object.hasOwn(table, key) ? key : table[positive]?.type === "boolean" ? positive : undefined;
     if (name === undefined) throw new UsageError(`${path}: ${key} is no option.${suggestion(key, Object.keys(table))}`);

@@ -17,7 +17,7 @@ const FLAGS: Readonly<Record<string, HubContent>> = {
 };
 /** What arguments that are no flags hold, by the word that usage texts have for them. */
 const ARGUMENTS: Readonly<Record<string, HubContent>> = {
-  MODEL: "model",
+  MODEL: "config",
   ADAPTER: "adapter",
   PATH: "adapter",
   FILE: "data",

@@ -31,6 +31,12 @@ async function dispatch(args: readonly string[], output: Output, state: { events
     output.line(commandList([...COMMANDS].map(([name, { summary }]) => [name, summary])));
     return first === undefined ? 2 : 0;
   }
+  if (first === "completion" && second === "--words") {
+    const { candidates } = await import("./complete.ts");
+    const words = await candidates(args.slice(2), COMMANDS);
+    if (words.length > 0) output.line(words.join("\n"));
+    return 0;
+  }
   const asked = first === "help" ? [...args.slice(1), "--help"] : args;
   const [name, rest] = findCommand(asked);
   const command = await COMMANDS.get(name)!.load();
@@ -66,8 +72,9 @@ async function call(
     );
   }
   demandFlags(merged, command.flags, name);
-  const local = await resolveHubNames({ values: merged, positionals, names: wanted }, output);
-  return command.run({ flags: local.values as never, arguments: local.positionals, output });
+  const given = { values: merged, positionals, names: wanted };
+  const local = command.keepsIds ? given : await resolveHubNames(given, output);
+  return command.run({ flags: local.values as never, arguments: local.positionals, output, commands: COMMANDS });
 }
 
 /** The longest name of one or two words that the arguments begin with. */

@@ -1,12 +1,16 @@
 /** A model without its weights: everything that counts and graphs need, nothing that a session would read. */
 
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { ModelError } from "../errors.ts";
 import { readJsonObject } from "../files/json-file.ts";
+import { folderName } from "../files/snapshot-path.ts";
 import type { RawConfig } from "../models/config.ts";
 import { locateModel } from "../models/locate.ts";
 import { type Model, openModel } from "../models/open.ts";
 import { findArchitecture } from "../models/registry.ts";
 import { checkpointWeights, type TensorSource } from "../models/weights.ts";
+import { byteLength } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { FAMILIES } from "./families.ts";
 
@@ -22,15 +26,23 @@ export function sketchModel(name: string): Model {
     return openModel(locateModel(name));
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
+    const config = join(name, "config.json");
+    if (existsSync(config) && !findWeights(name)) return fromConfig(folderName(name), readJsonObject(config));
     throw new ModelError(`${error.message} Known sizes: ${Object.keys(FAMILIES).join(", ")}.`);
   }
 }
 
+function findWeights(folder: string): boolean {
+  return readdirSync(folder).some((file) => /\.(safetensors|bin)(\.index\.json)?$/.test(file));
+}
+
 function fromConfig(name: string, rawConfig: RawConfig): Model {
   const architecture = findArchitecture(rawConfig["model_type"], name);
+  const stored = String(rawConfig["dtype"] ?? rawConfig["torch_dtype"] ?? "float32");
+  const dtype = stored === "bfloat16" ? "bf16" : stored === "float16" ? "f16" : "f32";
   const source: TensorSource = {
     has: () => true,
-    find: (_name, shape) => ({ dtype: "f32", shape, path: "", offset: 0, byteLength: 4 * sizeOf(shape) }),
+    find: (_name, shape) => ({ dtype, shape, path: "", offset: 0, byteLength: byteLength(dtype, sizeOf(shape)) }),
   };
   return {
     name,

@@ -23,6 +23,12 @@ export const modelFiles: Pick = (paths) => {
   return [...paths.filter((path) => MODEL_FILES.test(path)), ...weights];
 };
 
+/** What tells a model's sizes. */
+export const configFiles: Pick = (paths) => {
+  if (paths.includes("config.json")) return ["config.json"];
+  throw noWeights(paths, "config.json");
+};
+
 /** Files of an adapter: a PEFT folder, or one LoRA file of Stable Diffusion. */
 export const adapterFiles: Pick = (paths) => {
   const peft = paths.filter((path) => ADAPTER_FILES.test(path));
