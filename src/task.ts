@@ -3,8 +3,19 @@ export const TASKS = [
   "causal-lm",
   "masked-lm",
   "sequence-classification",
+  "multi-label-classification",
   "regression",
   "token-classification",
 ] as const;
 
 export type Task = (typeof TASKS)[number];
+
+/** Whether a row's label is a number for each output, not the number of a class. */
+export function labelsValues(task: Task): boolean {
+  return task === "regression" || task === "multi-label-classification";
+}
+
+/** Whether the model's outputs are what rows or tokens are labelled with, not the vocabulary. */
+export function classifies(task: Task): boolean {
+  return task !== "causal-lm" && task !== "masked-lm";
+}

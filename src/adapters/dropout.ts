@@ -12,13 +12,21 @@ import { sameShape, sizeOf } from "../tensor/shape.ts";
  */
 export function dropOut(x: Value, stream: Stream, module: string, rate: number): Value {
   const name = maskName(stream, module, x.shape);
-  const shapeOf = ({ N }: StreamSize): readonly number[] => (x.shape[0] === stream.N ? x.shape.with(0, N) : x.shape);
+  const shapeOf = sizedShape(x.shape, stream);
   const keep = stream.derive(name, shapeOf, "bool", ({ draw }, shape) => ({
     dtype: "bool",
     shape,
     data: keepMask(sizeOf(shape), rate, hash2(draw, hashText(name))),
   }));
   return where(keep, scale(x, 1 / (1 - rate)), scalar(0));
+}
+
+/** The shape for other sizes: of tokens [N, C], of the head's rows [M, C], or of attention [B, H, T, K]. */
+function sizedShape(shape: readonly number[], own: StreamSize): (size: StreamSize) => readonly number[] {
+  const [first, heads = 0, , keys = 0] = shape;
+  if (shape.length === 4) return ({ B, T }) => [B, heads, T, keys - own.T + T];
+  if (first === own.N) return ({ N }) => shape.with(0, N);
+  return first === own.M ? ({ M }) => shape.with(0, M) : () => shape;
 }
 
 /** One mask a module and shape: a module may be called with other numbers of rows, and again when recomputed. */

@@ -99,7 +99,13 @@ function savedParameter(name: string, module: string, shape: readonly number[], 
     shape,
     init: null,
     checkpoint,
-    // As transformers fills new heads: matrices normal with deviation 0.02, biases zero.
-    fresh: (random) => (shape.length > 1 ? normals(sizeOf(shape), 0.02, random) : new Float32Array(sizeOf(shape))),
+    fresh: freshValues(name, shape),
   };
+}
+
+/** Of a tensor that the checkpoint lacks, as transformers fills new heads: matrices normal with deviation 0.02, biases 0, gains 1. */
+export function freshValues(name: string, shape: readonly number[]): NonNullable<Parameter["fresh"]> {
+  const size = sizeOf(shape);
+  if (shape.length > 1) return (random) => normals(size, 0.02, random);
+  return () => new Float32Array(size).fill(name.endsWith(".weight") ? 1 : 0);
 }

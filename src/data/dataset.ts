@@ -1,8 +1,9 @@
 /** A data file as examples for one model: read, tokenized, cut and checked, with every problem named by its line. */
 
 import { DataError } from "../errors.ts";
+import type { Task } from "../task.ts";
 import { type ChatTemplate, chatTemplateOf } from "./chat-template.ts";
-import { type Example, type Task, targetCount } from "./example.ts";
+import { type Example, targetCount } from "./example.ts";
 import { describe, type Format, formatOf, taskOf } from "./formats.ts";
 import { type LabelReader, labelReader } from "./labels.ts";
 import { type Row, readRows } from "./read-rows.ts";

@@ -1,9 +1,9 @@
 /** One row of training data as the model takes it: token ids with their targets, before batching and padding. */
 
+import type { Task } from "../task.ts";
+
 /** The label of a position that is no target (PyTorch's and transformers' `ignore_index`). */
 export const IGNORED = -100;
-
-export type Task = "causal-lm" | "masked-lm" | "sequence-classification" | "regression" | "token-classification";
 
 export interface Example {
   /** Token ids, [T]. */

@@ -1,7 +1,7 @@
 /** The row formats: which keys make which, which are read, and for which tasks. */
 
 import { DataError } from "../errors.ts";
-import type { Task } from "./example.ts";
+import type { Task } from "../task.ts";
 import type { JsonObject } from "./json-values.ts";
 
 export type Format =
@@ -56,10 +56,12 @@ const RULES: readonly Rule[] = [
   { format: "text", fits: has("text") },
 ];
 
+const LABELLED: readonly Task[] = ["sequence-classification", "multi-label-classification", "regression"];
+
 /** The formats that are read: their keys, for messages, and the tasks they can train (the first when none is named). */
 const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: readonly Task[] }>> = {
   tokens: { keys: '{"input_ids", "labels"}', tasks: ["causal-lm", "masked-lm", "token-classification"] },
-  "labelled-tokens": { keys: '{"input_ids", "label"}', tasks: ["sequence-classification", "regression"] },
+  "labelled-tokens": { keys: '{"input_ids", "label"}', tasks: LABELLED },
   "prompt-completion": { keys: '{"prompt", "completion"}', tasks: ["causal-lm"] },
   text: { keys: '{"text"}', tasks: ["causal-lm", "masked-lm"] },
   messages: { keys: '{"messages"}', tasks: ["causal-lm"] },
@@ -67,8 +69,8 @@ const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: rea
   sharegpt: { keys: '{"conversations"}', tasks: ["causal-lm"] },
   alpaca: { keys: '{"instruction", "output"}', tasks: ["causal-lm"] },
   segments: { keys: '{"segments"}', tasks: ["causal-lm"] },
-  "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: ["sequence-classification", "regression"] },
-  "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: ["sequence-classification", "regression"] },
+  "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: LABELLED },
+  "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: LABELLED },
   words: { keys: '{"tokens", "ner_tags" or "labels"}', tasks: ["token-classification"] },
 };
 
@@ -98,7 +100,8 @@ export function describe(format: Format): string {
 
 /**
  * The task of a file: the one asked for, which its format must be able to train, else what the rows suggest. Labelled
- * rows are regression when the label has a fraction, is a list of such or when the model has one output.
+ * rows are regression when the label has a fraction, is a list of such or when the model has one output; other lists are
+ * the labels that hold.
  */
 export function taskOf(
   format: Format,
@@ -110,9 +113,10 @@ export function taskOf(
   const { tasks, keys } = READ[format];
   if (asked === undefined) {
     const label = row["label"];
+    if (!tasks.includes("regression")) return tasks[0]!;
     const fraction = [label].flat().some((value) => typeof value === "number" && !Number.isInteger(value));
-    const regression = tasks.includes("regression") && (fraction || (labelCount === 1 && typeof label === "number"));
-    return regression ? "regression" : tasks[0]!;
+    if (fraction || (labelCount === 1 && typeof label === "number")) return "regression";
+    return Array.isArray(label) ? "multi-label-classification" : tasks[0]!;
   }
   if (tasks.includes(asked)) return asked;
   const needed = Object.values(READ).filter((entry) => entry.tasks.includes(asked));

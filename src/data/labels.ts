@@ -9,6 +9,8 @@ export interface LabelReader {
   classOf(value: unknown, where: string): number;
   /** The same, or {@link IGNORED}. */
   tagOf(value: unknown, where: string): number;
+  /** A 0 or 1 for each class: given as such, or as the names of those that hold. */
+  hotOf(value: unknown, where: string): number[];
   /** Names by index, when the rows or the model name their classes. */
   classes(): string[] | undefined;
 }
@@ -43,8 +45,10 @@ export function labelReader(
         `${where}: the label "${value}" is no class of the model. Known are ${listed((known ?? []).keys())}.`,
       );
     }
-    if (typeof value !== "number")
-      throw new DataError(`${where}: a label is ${kindOf(value)}, a class index or a class name is needed.`);
+    if (typeof value !== "number") {
+      const several = Array.isArray(value) ? " For several labels a row use --task multi-label-classification." : "";
+      throw new DataError(`${where}: a label is ${kindOf(value)}, a class index or a class name is needed.${several}`);
+    }
     if (!Number.isInteger(value)) {
       throw new DataError(
         `${where}: the label ${value} is not a whole number, a class index is needed. For real values use --task regression.`,
@@ -63,8 +67,30 @@ export function labelReader(
     return value;
   };
 
+  let width = count ?? known?.size; // of the first row, when nothing else tells
+  const hotOf = (value: unknown, where: string): number[] => {
+    if (!Array.isArray(value)) {
+      throw new DataError(
+        `${where}: the label is ${kindOf(value)}, a list is needed: a 0 or 1 for each class, or the names of those that hold.`,
+      );
+    }
+    if (known !== undefined && value.every((each) => typeof each === "string")) {
+      const hot = new Array<number>(width ?? known.size).fill(0);
+      for (const name of value) hot[classOf(name, where)] = 1;
+      return hot;
+    }
+    width ??= value.length;
+    if (value.length !== width) {
+      throw new DataError(`${where}: label has ${value.length} entries, one for each of ${width} classes is needed.`);
+    }
+    const bad = value.findIndex((each) => each !== 0 && each !== 1);
+    if (bad === -1) return value as number[];
+    throw new DataError(`${where}: label[${bad}] is ${JSON.stringify(value[bad])}, 0 or 1 is needed.`);
+  };
+
   return {
     classOf,
+    hotOf,
     tagOf: (value, where) => (value === IGNORED ? IGNORED : classOf(value, where)),
     classes: () => {
       if (known === undefined) return undefined;

@@ -1,7 +1,8 @@
 /** What a data set holds for a model, before the first step: numbers, one row token by token with its mask, and doubts. */
 
+import type { Task } from "../task.ts";
 import type { Dataset } from "./dataset.ts";
-import { type Example, IGNORED, type Task, targetCount } from "./example.ts";
+import { type Example, IGNORED, targetCount } from "./example.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface TokenView {

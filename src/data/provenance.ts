@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeJsonAtomic } from "../files/atomic.ts";
+import { TASKS, type Task } from "../task.ts";
 import { type JsonObject, readJsonObject } from "./json-values.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -14,7 +15,9 @@ interface Provenance {
   readonly base: { readonly name: string; readonly hash: string; readonly id?: string; readonly commit?: string };
   readonly data: { readonly file: string; readonly hash: string; readonly rows: number; readonly format: string };
   readonly evalData: { readonly file: string; readonly hash: string | null; readonly rows: number } | null;
-  readonly task: string;
+  readonly task: Task;
+  /** Names of the classes by index, for tasks that have some. */
+  readonly classes: readonly string[] | null;
   /** SHA-256 of the chat template's source; null when the base has none. */
   readonly templateHash: string | null;
   /** Whether the rows went through it. */
@@ -27,6 +30,16 @@ interface Provenance {
 export function writeProvenance(folder: string, provenance: Provenance): void {
   const versions = { lowrank: packageVersion(), node: process.version };
   writeJsonAtomic(join(folder, PROVENANCE_FILE), { ...provenance, versions });
+}
+
+/** Task and classes of an adapter's folder, as far as it tells them: PEFT's own files have neither. */
+export function recordedTask(folder: string): {
+  readonly task: Task | null;
+  readonly classes: readonly string[] | null;
+} {
+  const { task, classes } = readJsonObject(join(folder, PROVENANCE_FILE)) ?? {};
+  const named = Array.isArray(classes) && classes.every((name) => typeof name === "string");
+  return { task: TASKS.find((each) => each === task) ?? null, classes: named ? (classes as string[]) : null };
 }
 
 /** SHA-256 of a chat template, in hexadecimal. */

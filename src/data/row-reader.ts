@@ -1,10 +1,11 @@
 /** From a row of JSON to ids and targets, by format and task. Cutting at the length limit happens here too. */
 
 import { DataError } from "../errors.ts";
+import type { Task } from "../task.ts";
 import { chatTokens } from "./chat-targets.ts";
 import type { ChatTemplate } from "./chat-template.ts";
 import { readConversation } from "./conversation.ts";
-import { type Example, IGNORED, type Task } from "./example.ts";
+import { type Example, IGNORED } from "./example.ts";
 import type { Format } from "./formats.ts";
 import { isObject, type JsonObject, kindOf } from "./json-values.ts";
 import type { LabelReader } from "./labels.ts";
@@ -168,14 +169,15 @@ function tokenLabels(
   return ids.map((id, i) => (list[i] === IGNORED ? IGNORED : id));
 }
 
-/** A class index, a multi-label vector, or one or more real values, as the task has it. */
+/** A class index, a 0 or 1 for each label, or one or more real values, as the task has it. */
 function rowLabel(
   value: unknown,
   { task, labelCount }: RowSettings,
   labels: LabelReader,
   where: string,
 ): number | number[] {
-  if (Array.isArray(value)) {
+  if (task === "multi-label-classification") return labels.hotOf(value, where);
+  if (Array.isArray(value) && task === "regression") {
     const bad = value.findIndex((entry) => typeof entry !== "number");
     if (bad !== -1) throw new DataError(`${where}: label[${bad}] is ${kindOf(value[bad])}, a number is needed.`);
     if (value.length === 0 || (labelCount !== undefined && value.length !== labelCount)) {

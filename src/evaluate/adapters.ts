@@ -2,12 +2,14 @@
 
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
+import { recordedTask } from "../data/provenance.ts";
 import { UsageError } from "../errors.ts";
 import { folderName } from "../files/snapshot-path.ts";
+import { withClasses } from "../models/open.ts";
 import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
 import type { MountedAdapter } from "../program/program.ts";
-import { type Base, resolveTask, type Setup, settle } from "../program/setup.ts";
-import type { Task } from "../task.ts";
+import { type Base, headMatrix, lacksHead, placeholders, resolveTask, type Setup, settle } from "../program/setup.ts";
+import { classifies, type Task } from "../task.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** An adapter as users name it. */
@@ -67,7 +69,7 @@ export function settleWithAdapters(
   fallback: Task = "causal-lm",
 ): { setup: Setup; loaded: LoadedAdapters } {
   const resolved = adapterTask(base, opened, task) ?? fallback;
-  const setup = settle(base, resolved, opened.supplies);
+  const setup = settle(adapterBase(base, opened.folders, resolved), resolved, opened.supplies);
   return { setup, loaded: opened.load(setup) };
 }
 
@@ -94,7 +96,22 @@ export function warnOfBases(
 
 /** The task before any row is read. */
 export function adapterTask(base: Base, { folders }: OpenedAdapters, task: Task | null): Task | undefined {
-  return resolveTask(base, task, folders[0]?.config ?? null);
+  const [first] = folders;
+  return resolveTask(base, task ?? (first ? recordedTask(first.path).task : null), first?.config ?? null);
+}
+
+/** The base with an output for each class of the adapter's own head, where the checkpoint has none for the task. */
+export function adapterBase(base: Base, folders: readonly PeftFolder[], task: Task | undefined): Base {
+  if (task === undefined || !classifies(task) || !lacksHead(base.model, task)) return base;
+  const key = `base_model.model.${headMatrix(base.model, task)}`;
+  for (const { path, tensors } of folders) {
+    const count = tensors.get(key)?.shape[0];
+    if (count === undefined) continue;
+    const { classes } = recordedTask(path);
+    const names = classes?.length === count ? classes : placeholders(count);
+    return { ...base, model: withClasses(base.model, names, task) };
+  }
+  return base;
 }
 
 /** The tokens that the mounted adapters put before each row. Throws UsageError when two of them do. */

@@ -21,6 +21,7 @@ export interface Measure {
 export const MEASURES: Partial<Readonly<Record<Task, (classes?: readonly string[]) => Measure>>> = {
   "sequence-classification": () => classification(agreement),
   "token-classification": (classes) => classification(classes?.some(isBegin) ? entityScores(classes) : accuracyOnly),
+  "multi-label-classification": multiLabel,
   regression,
 };
 
@@ -127,6 +128,42 @@ function entities(tags: readonly number[], names: readonly string[]): string[] {
     if (type !== null && !open) open = { type, from: i };
   }
   return all;
+}
+
+/** Mean binary cross-entropy; the share of rows with every label right, and F1 over all labels and by label. */
+function multiLabel(): Measure {
+  let [lossSum, rows, exact] = [0, 0, 0];
+  const counts: { hits: number; found: number; wanted: number }[] = [];
+  return {
+    add: ({ label }, { scores, classes }) => {
+      const wanted = label as readonly number[];
+      let wrong = 0;
+      scores.forEach((score, i) => {
+        const found = score > 0 ? 1 : 0;
+        lossSum += (Math.max(score, 0) - score * wanted[i]! + Math.log1p(Math.exp(-Math.abs(score)))) / classes;
+        counts[i] ??= { hits: 0, found: 0, wanted: 0 };
+        counts[i].hits += found * wanted[i]!;
+        counts[i].found += found;
+        counts[i].wanted += wanted[i]!;
+        if (found !== wanted[i]) wrong++;
+      });
+      rows++;
+      if (wrong === 0) exact++;
+    },
+    result: () => {
+      const sum = (key: "hits" | "found" | "wanted"): number => counts.reduce((total, each) => total + each[key], 0);
+      const single = counts.map(({ hits, found, wanted }) => harmonic(hits, found, wanted));
+      return {
+        lossSum,
+        targets: rows,
+        metrics: {
+          accuracy: exact / rows,
+          microF1: harmonic(sum("hits"), sum("found"), sum("wanted")),
+          macroF1: single.reduce((total, each) => total + each, 0) / single.length,
+        },
+      };
+    },
+  };
 }
 
 /** Mean squared error; for one value a row, how well predictions follow the values. */

@@ -7,7 +7,14 @@ import { atPrecision, type Precision } from "../precision/precision.ts";
 import { openBase, readData } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
-import { type AdapterChoice, adapterTask, openAdapters, settleWithAdapters, warnOfBases } from "./adapters.ts";
+import {
+  type AdapterChoice,
+  adapterBase,
+  adapterTask,
+  openAdapters,
+  settleWithAdapters,
+  warnOfBases,
+} from "./adapters.ts";
 import { createEvaluator, type Evaluation } from "./evaluate.ts";
 import { spillScores } from "./spill.ts";
 
@@ -51,10 +58,12 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     ...EVALUATE_DEFAULTS,
     ...input,
   };
-  const base = openBase(model);
+  const bare = openBase(model);
   const opened = openAdapters(adapters);
+  const asked = adapterTask(bare, opened, task);
+  const base = adapterBase(bare, opened.folders, asked);
   const dataset: Dataset = readData(base, dataFile(data, "test", "valid"), {
-    task: adapterTask(base, opened, task),
+    task: asked,
     maxLength,
     maskPrompt,
   });

@@ -101,6 +101,7 @@ function architecturesFor(names: unknown, task: Task): unknown {
     "causal-lm": "ForCausalLM",
     "masked-lm": "ForMaskedLM",
     "sequence-classification": "ForSequenceClassification",
+    "multi-label-classification": "ForSequenceClassification",
     regression: "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
   };

@@ -1,7 +1,7 @@
 /** What an architecture is: a pure function of weights, configuration and inputs, and the heads that stand on it. */
 
 import type { Value } from "../graph/graph.ts";
-import type { Task } from "../task.ts";
+import { TASKS, type Task } from "../task.ts";
 import type { RawConfig } from "./config.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
@@ -13,6 +13,9 @@ export interface Head<C> {
   logits(w: Weights, config: C, x: Value): Value;
 }
 
+/** Tasks that have a head of their own. */
+export type HeadTask = Exclude<Task, "regression" | "multi-label-classification">;
+
 export interface Architecture<C extends ArchitectureFacts = ArchitectureFacts> {
   /** Names of config.json's `model_type` that this file reads. */
   readonly modelTypes: readonly string[];
@@ -22,7 +25,7 @@ export interface Architecture<C extends ArchitectureFacts = ArchitectureFacts> {
   configure(config: RawConfig): C;
   /** The hidden states [N, C] that heads read. */
   hidden(w: Weights, config: C, stream: Stream): Value;
-  readonly heads: Partial<Readonly<Record<Task, Head<C>>>>;
+  readonly heads: Partial<Readonly<Record<HeadTask, Head<C>>>>;
   /** PEFT's default target modules (`utils/constants.py`). */
   readonly defaultTargets: readonly string[];
   /** Older spellings of a tensor's name, tried in order when the checkpoint lacks it. */
@@ -41,4 +44,13 @@ export interface ArchitectureFacts {
   readonly headWidth: number;
   /** Classes of a classification head. */
   readonly labels: number;
+}
+
+/** The head of a task; undefined where the architecture has none. Tasks that differ in their loss alone share one. */
+export function headOf<C extends ArchitectureFacts>({ heads }: Architecture<C>, task: Task): Head<C> | undefined {
+  return heads[task === "regression" || task === "multi-label-classification" ? "sequence-classification" : task];
+}
+
+export function tasksOf(architecture: Architecture): Task[] {
+  return TASKS.filter((task) => headOf(architecture, task));
 }

@@ -23,6 +23,8 @@ export interface AttentionOptions {
   readonly mask: MaskKind;
   /** Soft cap on the scores (Gemma 2). */
   readonly softCap?: number | null;
+  /** Rate of dropout on the weights. */
+  readonly dropout?: number;
 }
 
 /** [N, heads·D] → [B, heads, T, D] */
@@ -66,7 +68,8 @@ export function attention(w: Weights, stream: Stream, q: Value, k: Value, v: Val
   if (options.softCap) scores = softCap(scores, options.softCap);
   const seen = stream.mask(mask);
   const virtual = prefix ? [zerosOf([B, 1, T, prefix.keys.shape[1]!])] : [];
-  const weights = softmax(add(scores, concat([...virtual, seen], 3))); // [B, H, T, K]
+  const shown = softmax(add(scores, concat([...virtual, seen], 3))); // [B, H, T, K]
+  const weights = w.dropout(shown, `attention.${layer}`, options.dropout ?? 0);
 
   const shares = split(
     reshape(weights, [B, KV, (H / KV) * T, K]),

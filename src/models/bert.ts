@@ -11,7 +11,7 @@ import { layerNorm } from "../graph/ops/norm.ts";
 import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
-import { type RawConfig, readFlag, readLabelCount, readNumber, readSize, refuseUnless } from "./config.ts";
+import { type RawConfig, readFlag, readLabelCount, readNumber, readRate, readSize, refuseUnless } from "./config.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
@@ -26,20 +26,29 @@ export interface BertConfig extends ArchitectureFacts {
   readonly hidden_act: string;
   readonly layer_norm_eps: number;
   readonly tie_word_embeddings: boolean;
+  readonly hidden_dropout_prob: number;
+  readonly attention_probs_dropout_prob: number;
+  /** Of what classifiers read; hidden_dropout_prob where config.json has none. */
+  readonly classifier_dropout: number;
 }
 
 const pooledClassifier: Head<BertConfig> = {
   rows: "first",
-  logits: (w, { hidden_size: C, labels }, x) => {
+  logits: (w, { hidden_size: C, labels, classifier_dropout }, x) => {
     const pooled = tanh(w.linear("bert.pooler.dense", x, { in: C, out: C, bias: true })); // [M, C]
-    return w.linear("classifier", pooled, { in: C, out: labels, bias: true });
+    return w.linear("classifier", w.dropout(pooled, "classifier", classifier_dropout), {
+      in: C,
+      out: labels,
+      bias: true,
+    });
   },
 };
 
 /** A linear layer for every token: the same in the whole family. */
 export const tokenClassifier: Head<BertConfig> = {
   rows: "targets",
-  logits: (w, { hidden_size: C, labels }, x) => w.linear("classifier", x, { in: C, out: labels, bias: true }),
+  logits: (w, { hidden_size: C, labels, classifier_dropout }, x) =>
+    w.linear("classifier", w.dropout(x, "classifier", classifier_dropout), { in: C, out: labels, bias: true }),
 };
 
 export const bert: Architecture<BertConfig> = {
@@ -52,12 +61,11 @@ export const bert: Architecture<BertConfig> = {
     const { hidden_size: C, max_position_embeddings: rows } = config;
     const tokens = embedTokens(w, config, stream, "bert.embeddings", C);
     const x = add(tokens, w.embedding("bert.embeddings.position_embeddings", stream.positions, { rows, width: C }));
-    return encoder(w, config, stream, "bert.encoder", norm(w, "bert.embeddings.LayerNorm", x, config.layer_norm_eps));
+    return encoder(w, config, stream, "bert.encoder", embeddingNorm(w, config, "bert.embeddings", x));
   },
 
   heads: {
     "sequence-classification": pooledClassifier,
-    regression: pooledClassifier,
     "token-classification": tokenClassifier,
     "masked-lm": {
       rows: "targets",
@@ -84,7 +92,11 @@ export function readBert(raw: RawConfig, defaults: Partial<Record<string, number
   const num_attention_heads = readSize(raw, "num_attention_heads", defaults["num_attention_heads"] ?? 12);
   const num_hidden_layers = readSize(raw, "num_hidden_layers", 12);
   const max_position_embeddings = readSize(raw, "max_position_embeddings", 512);
+  const hidden_dropout_prob = readRate(raw, "hidden_dropout_prob", 0.1);
   return {
+    hidden_dropout_prob,
+    attention_probs_dropout_prob: readRate(raw, "attention_probs_dropout_prob", 0.1),
+    classifier_dropout: readRate(raw, "classifier_dropout", hidden_dropout_prob),
     hidden_size,
     num_attention_heads,
     num_hidden_layers,
@@ -111,6 +123,16 @@ export function embedTokens(w: Weights, config: BertConfig, stream: Stream, at: 
   return add(tokens, w.embedding(`${at}.token_type_embeddings`, stream.typeIds, { rows: type_vocab_size, width }));
 }
 
+/** What closes the embeddings x [N, width]. */
+export function embeddingNorm(
+  w: Weights,
+  { layer_norm_eps, hidden_dropout_prob }: Pick<BertConfig, "layer_norm_eps" | "hidden_dropout_prob">,
+  at: string,
+  x: Value,
+): Value {
+  return w.dropout(norm(w, `${at}.LayerNorm`, x, layer_norm_eps), "embeddings", hidden_dropout_prob);
+}
+
 /** Every layer on x [N, C]; `at` is the encoder's name. */
 export function encoder(w: Weights, config: BertConfig, stream: Stream, at: string, x: Value): Value {
   let y = x;
@@ -129,7 +151,8 @@ function selfAttention(w: Weights, config: BertConfig, stream: Stream, at: strin
   const project = (name: string): Value =>
     splitHeads(w.linear(`${at}.self.${name}`, x, { in: C, out: C, bias: true }), stream, H, D);
   const [q, k, v] = [project("query"), project("key"), project("value")];
-  const options = { layer, H, KV: H, D, scale: 1 / Math.sqrt(D), mask: { causal: false, window: null } };
+  const dropout = config.attention_probs_dropout_prob;
+  const options = { layer, H, KV: H, D, scale: 1 / Math.sqrt(D), mask: { causal: false, window: null }, dropout };
   return joined(w, config, `${at}.output`, C, attention(w, stream, q, k, v, options), x);
 }
 
@@ -140,19 +163,20 @@ export function feedForward(w: Weights, config: LayerFacts, at: string, x: Value
   return joined(w, config, `${at}.output`, F, activate(config.hidden_act, inner), x);
 }
 
-type LayerFacts = Pick<BertConfig, "hidden_size" | "intermediate_size" | "hidden_act" | "layer_norm_eps">;
+type JoinFacts = Pick<BertConfig, "hidden_size" | "layer_norm_eps" | "hidden_dropout_prob">;
+type LayerFacts = JoinFacts & Pick<BertConfig, "intermediate_size" | "hidden_act">;
 
 /** What closes each half: norm(residual + W·x), x [N, width]. */
 export function joined(
   w: Weights,
-  { hidden_size: C, layer_norm_eps }: Pick<BertConfig, "hidden_size" | "layer_norm_eps">,
+  { hidden_size: C, layer_norm_eps, hidden_dropout_prob }: JoinFacts,
   at: string,
   width: number,
   x: Value,
   residual: Value,
 ): Value {
   const y = w.linear(`${at}.dense`, x, { in: width, out: C, bias: true });
-  return norm(w, `${at}.LayerNorm`, add(residual, y), layer_norm_eps);
+  return norm(w, `${at}.LayerNorm`, add(residual, w.dropout(y, at, hidden_dropout_prob)), layer_norm_eps);
 }
 
 export function norm(w: Weights, at: string, x: Value, epsilon: number): Value {

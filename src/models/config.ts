@@ -20,6 +20,13 @@ export function readNumber(config: RawConfig, field: string, fallback: number): 
   return value;
 }
 
+/** A rate of dropout: from 0, less than 1. */
+export function readRate(config: RawConfig, field: string, fallback: number): number {
+  const value = readNumber(config, field, fallback);
+  if (value >= 0 && value < 1) return value;
+  throw new ModelError(`config.json: ${field} is ${value}, needed a rate from 0, less than 1`);
+}
+
 export function readFlag(config: RawConfig, field: string, fallback: boolean): boolean {
   const value = config[field] ?? fallback;
   if (typeof value !== "boolean")

@@ -16,7 +16,14 @@ import type { Architecture } from "./architecture.ts";
 import { splitHeads } from "./attention.ts";
 import { feedForward, joined, norm } from "./bert.ts";
 import { readFlag, readNumber, refuseUnless } from "./config.ts";
-import { type DebertaConfig, debertaEmbeddings, debertaHeads, debertaSpellings, readDeberta } from "./deberta.ts";
+import {
+  type DebertaConfig,
+  debertaEmbeddings,
+  debertaHeads,
+  debertaSpellings,
+  droppedTable,
+  readDeberta,
+} from "./deberta.ts";
 import { bucketRow, type Distances, disentangledAttention, distances, plainRow } from "./disentangled.ts";
 import { segment } from "./segment.ts";
 import type { Layout, Stream } from "./stream.ts";
@@ -58,12 +65,12 @@ export const debertaV2: Architecture<DebertaV2Config> = {
   hidden: (w, config, stream) => {
     const { hidden_size: C } = config;
     const embedded = debertaEmbeddings(w, config, stream); // [N, C]
-    const places = config.relative_attention ? embedDistances(w, config, stream) : null;
+    const places = distancesByLayer(w, config, stream);
     let x = embedded;
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       const at = `deberta.encoder.layer.${layer}`;
       x = segment(stream, x, (y) => {
-        const mixed = selfAttention(w, config, stream, layer, y, places);
+        const mixed = selfAttention(w, config, stream, layer, y, places(layer));
         return feedForward(w, config, at, joined(w, config, `${at}.attention.output`, C, mixed, y));
       });
       if (layer === 0 && config.conv_kernel_size > 0) x = convolved(w, config, stream, embedded, x);
@@ -88,14 +95,15 @@ function readNorm(value: unknown): boolean {
   return names.includes("layer_norm");
 }
 
-function embedDistances(w: Weights, config: DebertaV2Config, stream: Stream): Distances {
+function distancesByLayer(w: Weights, config: DebertaV2Config, stream: Stream): (layer: number) => Distances | null {
+  if (!config.relative_attention) return () => null;
   const { position_buckets: buckets, max_relative_positions: longest } = config;
   const span = buckets || longest;
   const table = w.get("deberta.encoder.rel_embeddings.weight", [2 * span, config.hidden_size]);
   const unit = config.norm_rel_ebd ? norm(w, "deberta.encoder.LayerNorm", table, config.layer_norm_eps) : table;
-  return distances(unit, stream, (distance) =>
-    buckets ? bucketRow(distance, buckets, longest) : plainRow(distance, span),
-  );
+  const rowOf = (distance: number): number =>
+    buckets ? bucketRow(distance, buckets, longest) : plainRow(distance, span);
+  return (layer) => distances(droppedTable(w, config, layer, unit), stream, rowOf);
 }
 
 function selfAttention(
@@ -122,6 +130,7 @@ function selfAttention(
     distanceKeys: places && c2p ? project(share_att_key ? "key_proj" : "pos_key_proj", places.falling) : null,
     distanceQueries: places && p2c ? project(share_att_key ? "query_proj" : "pos_query_proj", places.rising) : null,
     scale: 1 / Math.sqrt(D * (1 + Number(c2p) + Number(p2c))),
+    dropout: config.attention_probs_dropout_prob,
   });
 }
 
@@ -132,7 +141,8 @@ function convolved(w: Weights, config: DebertaV2Config, stream: Stream, x: Value
   const flat = reshape(transpose(kernel, [0, 2, 1]), [C, K * C]);
   const around = Array.from({ length: K }, (_, i) => neighbours(stream, x, i - (K - 1) / 2));
   const y = gemm(concat(around, 1), flat, w.get("deberta.encoder.conv.conv.bias", [C]), { transB: true }); // [N, C]
-  return norm(w, "deberta.encoder.conv.LayerNorm", add(residual, activate(config.conv_act, y)), config.layer_norm_eps);
+  const active = activate(config.conv_act, w.dropout(y, "convolution", config.hidden_dropout_prob));
+  return norm(w, "deberta.encoder.conv.LayerNorm", add(residual, active), config.layer_norm_eps);
 }
 
 /** Each token's neighbour `offset` places on, zeros where it is no token of the same row: [N, C]. */

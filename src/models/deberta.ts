@@ -12,8 +12,8 @@ import { matMul } from "../graph/ops/matmul.ts";
 import { split, transpose } from "../graph/ops/movement.ts";
 import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
-import { feedForward, joined, norm, olderNormSpellings } from "./bert.ts";
-import { type RawConfig, readFlag, readLabelCount, readNumber, readSize, refuseUnless } from "./config.ts";
+import { embeddingNorm, feedForward, joined, norm, olderNormSpellings } from "./bert.ts";
+import { type RawConfig, readFlag, readLabelCount, readNumber, readRate, readSize, refuseUnless } from "./config.ts";
 import { type Distances, disentangledAttention, distances, plainRow } from "./disentangled.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
@@ -38,22 +38,28 @@ export interface DebertaConfig extends ArchitectureFacts {
   /** Which of the two masked-LM heads the checkpoint has: `cls` or `lm_predictions`. */
   readonly legacy: boolean;
   readonly tie_word_embeddings: boolean;
+  readonly hidden_dropout_prob: number;
+  readonly attention_probs_dropout_prob: number;
+  readonly pooler_dropout: number;
+  /** Of what row classifiers read. */
+  readonly cls_dropout: number;
 }
 
 const pooledClassifier: Head<DebertaConfig> = {
   rows: "first",
-  logits: (w, { hidden_size: C, labels, pooler_hidden_act }, x) => {
-    const pooled = activate(pooler_hidden_act, w.linear("pooler.dense", x, { in: C, out: C, bias: true })); // [M, C]
-    return w.linear("classifier", pooled, { in: C, out: labels, bias: true });
+  logits: (w, { hidden_size: C, labels, pooler_hidden_act, pooler_dropout, cls_dropout }, x) => {
+    const first = w.dropout(x, "pooler", pooler_dropout);
+    const pooled = activate(pooler_hidden_act, w.linear("pooler.dense", first, { in: C, out: C, bias: true })); // [M, C]
+    return w.linear("classifier", w.dropout(pooled, "classifier", cls_dropout), { in: C, out: labels, bias: true });
   },
 };
 
 export const debertaHeads: Architecture<DebertaConfig>["heads"] = {
   "sequence-classification": pooledClassifier,
-  regression: pooledClassifier,
   "token-classification": {
     rows: "targets",
-    logits: (w, { hidden_size: C, labels }, x) => w.linear("classifier", x, { in: C, out: labels, bias: true }),
+    logits: (w, { hidden_size: C, labels, hidden_dropout_prob }, x) =>
+      w.linear("classifier", w.dropout(x, "classifier", hidden_dropout_prob), { in: C, out: labels, bias: true }),
   },
   "masked-lm": {
     rows: "targets",
@@ -74,11 +80,12 @@ export const deberta: Architecture<DebertaConfig> = {
     const { hidden_size: C, max_relative_positions: span } = config;
     let x = debertaEmbeddings(w, config, stream); // [N, C]
     const table = config.relative_attention ? w.get("deberta.encoder.rel_embeddings.weight", [2 * span, C]) : null;
-    const places = table && distances(table, stream, (distance) => plainRow(distance, span));
+    const places = (layer: number): Distances | null =>
+      table && distances(droppedTable(w, config, layer, table), stream, (distance) => plainRow(distance, span));
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       const at = `deberta.encoder.layer.${layer}`;
       x = segment(stream, x, (y) => {
-        const mixed = selfAttention(w, config, stream, layer, y, places);
+        const mixed = selfAttention(w, config, stream, layer, y, places(layer));
         return feedForward(w, config, at, joined(w, config, `${at}.attention.output`, C, mixed, y));
       });
     }
@@ -119,7 +126,18 @@ function selfAttention(
         ? w.linear(`${at}.pos_q_proj`, places.rising, { in: C, out: C, bias: true })
         : null,
     scale: 1 / Math.sqrt(D * (1 + pos_att_type.length)),
+    dropout: config.attention_probs_dropout_prob,
   });
+}
+
+/** The table of distances as a layer of its own draws it. */
+export function droppedTable(
+  w: Weights,
+  { hidden_dropout_prob }: Pick<DebertaConfig, "hidden_dropout_prob">,
+  layer: number,
+  table: Value,
+): Value {
+  return w.dropout(table, `distances.${layer}`, hidden_dropout_prob);
 }
 
 interface DebertaDefaults {
@@ -138,6 +156,7 @@ export function readDeberta(raw: RawConfig, defaults: DebertaDefaults): DebertaC
   const max_position_embeddings = readSize(raw, "max_position_embeddings", 512);
   const furthest = readNumber(raw, "max_relative_positions", -1);
   const position_biased_input = readFlag(raw, "position_biased_input", true);
+  const hidden_dropout_prob = readRate(raw, "hidden_dropout_prob", 0.1);
   refuseUnless(raw, "pooler_hidden_size", [hidden_size]);
   refuseUnless(raw, "attention_head_size", [hidden_size / num_attention_heads]);
   return {
@@ -146,6 +165,10 @@ export function readDeberta(raw: RawConfig, defaults: DebertaDefaults): DebertaC
     num_hidden_layers,
     max_position_embeddings,
     position_biased_input,
+    hidden_dropout_prob,
+    attention_probs_dropout_prob: readRate(raw, "attention_probs_dropout_prob", 0.1),
+    pooler_dropout: readRate(raw, "pooler_dropout", 0),
+    cls_dropout: readRate(raw, "cls_dropout", hidden_dropout_prob),
     embedding_size: readSize(raw, "embedding_size", hidden_size),
     intermediate_size: readSize(raw, "intermediate_size", defaults.intermediate_size),
     type_vocab_size: readNumber(raw, "type_vocab_size", 0),
@@ -190,7 +213,7 @@ export function debertaEmbeddings(w: Weights, config: DebertaConfig, stream: Str
     x = add(x, w.embedding(`${at}.token_type_embeddings`, stream.typeIds, { rows: type_vocab_size, width }));
   }
   if (width !== C) x = w.linear(`${at}.embed_proj`, x, { in: width, out: C, bias: false });
-  return norm(w, `${at}.LayerNorm`, x, config.layer_norm_eps);
+  return embeddingNorm(w, config, at, x);
 }
 
 function legacyPredictions(w: Weights, config: DebertaConfig, x: Value): Value {

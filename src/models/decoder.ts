@@ -11,11 +11,10 @@ import { softCap } from "../graph/ops/activation.ts";
 import { add, mul, scale, shift } from "../graph/ops/arithmetic.ts";
 import { split } from "../graph/ops/movement.ts";
 import { rmsNorm } from "../graph/ops/norm.ts";
-import type { Task } from "../task.ts";
 import { activate, readActivation } from "./activations.ts";
-import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
+import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
-import { type RawConfig, readChoice, readFlag, readLabelCount, readNumber, readSize } from "./config.ts";
+import { type RawConfig, readChoice, readFlag, readLabelCount, readNumber, readRate, readSize } from "./config.ts";
 import { type Rope, rotate } from "./rope.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
@@ -47,6 +46,10 @@ export interface DecoderConfig extends ArchitectureFacts {
   readonly embeddingScale: number;
   /** Factor on attention scores. */
   readonly attentionScale: number;
+  /** Rates of dropout: on attention weights, on what each half of a block adds (Phi-3), on what token classifiers read. */
+  readonly attention_dropout: number;
+  readonly resid_pdrop: number;
+  readonly classifier_dropout: number;
   /** Soft caps on attention scores and on the vocabulary's scores. */
   readonly attentionCap: number | null;
   readonly logitCap: number | null;
@@ -112,6 +115,9 @@ export function readDecoder(raw: RawConfig, defaults: DecoderDefaults): Omit<Dec
     gainLessOne: false,
     embeddingScale: 1,
     attentionScale: 1 / Math.sqrt(head_dim),
+    attention_dropout: readRate(raw, "attention_dropout", 0),
+    resid_pdrop: 0,
+    classifier_dropout: readRate(raw, "classifier_dropout", readRate(raw, "hidden_dropout", 0.1)),
     attentionCap: null,
     logitCap: null,
     vocabularySize: readSize(raw, "vocab_size", defaults.vocab_size),
@@ -170,12 +176,11 @@ export interface DecoderFamily {
 
 export function decoder(family: DecoderFamily): Architecture<DecoderConfig> {
   const { modelTypes, defaultTargets, configure } = family;
-  const heads: Partial<Record<Task, Head<DecoderConfig>>> = {
+  const heads: Architecture<DecoderConfig>["heads"] = {
     "causal-lm": { rows: "targets", logits: vocabularyScores },
     "sequence-classification": { rows: "last", logits: (w, config, x) => score(w, config, x, false) },
-    regression: { rows: "last", logits: (w, config, x) => score(w, config, x, false) },
     ...(family.tokenClassification
-      ? { "token-classification": { rows: "targets", logits: (w, config, x) => score(w, config, x, true) } as const }
+      ? { "token-classification": { rows: "targets", logits: tokenScores } as const }
       : {}),
   };
   return { modelTypes, basePrefix: "model.", defaultTargets, configure, hidden, heads };
@@ -198,14 +203,20 @@ function vocabularyScores(w: Weights, config: DecoderConfig, x: Value): Value {
   return logitCap === null ? scores : softCap(scores, logitCap);
 }
 
+function tokenScores(w: Weights, config: DecoderConfig, x: Value): Value {
+  return score(w, config, w.dropout(x, "score", config.classifier_dropout), true);
+}
+
 function score(w: Weights, { hidden_size: C, labels }: DecoderConfig, x: Value, bias: boolean): Value {
   return w.linear("score", x, { in: C, out: labels, bias });
 }
 
 function block(w: Weights, config: DecoderConfig, stream: Stream, layer: number, x: Value): Value {
   const at = `model.layers.${layer}`;
-  const attend = (value: Value): Value => selfAttention(w, config, stream, layer, value);
-  const feed = (value: Value): Value => feedForward(w, config, `${at}.mlp`, value);
+  const attend = (value: Value): Value =>
+    w.dropout(selfAttention(w, config, stream, layer, value), `${at}.self_attn`, config.resid_pdrop);
+  const feed = (value: Value): Value =>
+    w.dropout(feedForward(w, config, `${at}.mlp`, value), `${at}.mlp`, config.resid_pdrop);
   const normed = (name: string, value: Value): Value => norm(w, config, `${at}.${name}`, value);
   switch (config.norms) {
     case "inputs": {
@@ -252,6 +263,7 @@ function selfAttention(w: Weights, config: DecoderConfig, stream: Stream, layer:
       scale: config.attentionScale,
       mask: { causal: true, window },
       softCap: config.attentionCap,
+      dropout: config.attention_dropout,
     },
   ); // [N, H·D]
   return w.linear(`${at}.o_proj`, mixed, { in: H * D, out: C, bias: biases.output });

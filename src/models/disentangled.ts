@@ -62,6 +62,8 @@ export interface DisentangledInputs {
   readonly distanceQueries: Value | null;
   /** Factor on the sum of all scores. */
   readonly scale: number;
+  /** Rate of dropout on the weights. */
+  readonly dropout: number;
 }
 
 /** softmax(scale · (q·kᵀ + c2p + p2c))·v: [N, C]. */
@@ -81,7 +83,8 @@ export function disentangledAttention(w: Weights, stream: Stream, inputs: Disent
   if (distanceQueries) {
     scores = add(scores, transpose(byPlace(product(k, byHead(distanceQueries))), [0, 1, 3, 2]));
   }
-  const weights = softmax(add(scores, stream.mask({ causal: false, window: null })));
+  const shown = softmax(add(scores, stream.mask({ causal: false, window: null })));
+  const weights = w.dropout(shown, `attention.${layer}`, inputs.dropout);
   return joinHeads(matMul(weights, v), stream);
 }
 

@@ -11,7 +11,7 @@ import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts, Head } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
 import { norm, olderNormSpellings } from "./bert.ts";
-import { readFlag, readLabelCount, readSize } from "./config.ts";
+import { readFlag, readLabelCount, readRate, readSize } from "./config.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
@@ -24,6 +24,9 @@ export interface DistilBertConfig extends ArchitectureFacts {
   readonly max_position_embeddings: number;
   readonly activation: string;
   readonly tie_word_embeddings: boolean;
+  readonly dropout: number;
+  readonly attention_dropout: number;
+  readonly seq_classif_dropout: number;
 }
 
 /** Fixed in this architecture, whatever config.json says. */
@@ -31,9 +34,13 @@ const EPSILON = 1e-12;
 
 const classifier: Head<DistilBertConfig> = {
   rows: "first",
-  logits: (w, { dim: C, labels }, x) => {
+  logits: (w, { dim: C, labels, seq_classif_dropout }, x) => {
     const pooled = relu(w.linear("pre_classifier", x, { in: C, out: C, bias: true })); // [M, C]
-    return w.linear("classifier", pooled, { in: C, out: labels, bias: true });
+    return w.linear("classifier", w.dropout(pooled, "classifier", seq_classif_dropout), {
+      in: C,
+      out: labels,
+      bias: true,
+    });
   },
 };
 
@@ -55,6 +62,9 @@ export const distilbert: Architecture<DistilBertConfig> = {
       max_position_embeddings,
       hidden_dim: readSize(raw, "hidden_dim", 3072),
       activation: readActivation(raw, "activation", "gelu"),
+      dropout: readRate(raw, "dropout", 0.1),
+      attention_dropout: readRate(raw, "attention_dropout", 0.1),
+      seq_classif_dropout: readRate(raw, "seq_classif_dropout", 0.2),
       tie_word_embeddings: readFlag(raw, "tie_word_embeddings", true),
       vocabularySize: readSize(raw, "vocab_size", 30522),
       maxPositions: max_position_embeddings,
@@ -74,7 +84,7 @@ export const distilbert: Architecture<DistilBertConfig> = {
       rows: max_position_embeddings,
       width,
     });
-    let x = norm(w, `${at}.LayerNorm`, add(tokens, positions), EPSILON); // [N, C]
+    let x = w.dropout(norm(w, `${at}.LayerNorm`, add(tokens, positions), EPSILON), "embeddings", config.dropout); // [N, C]
     for (let layer = 0; layer < config.n_layers; layer++) {
       x = segment(stream, x, (y) => block(w, config, stream, layer, y));
     }
@@ -83,10 +93,10 @@ export const distilbert: Architecture<DistilBertConfig> = {
 
   heads: {
     "sequence-classification": classifier,
-    regression: classifier,
     "token-classification": {
       rows: "targets",
-      logits: (w, { dim: C, labels }, x) => w.linear("classifier", x, { in: C, out: labels, bias: true }),
+      logits: (w, { dim: C, labels, dropout }, x) =>
+        w.linear("classifier", w.dropout(x, "classifier", dropout), { in: C, out: labels, bias: true }),
     },
     "masked-lm": {
       rows: "targets",
@@ -116,11 +126,13 @@ function selfAttention(w: Weights, config: DistilBertConfig, stream: Stream, lay
   const project = (name: string): Value =>
     splitHeads(w.linear(`${at}.${name}`, x, { in: C, out: C, bias: true }), stream, H, D);
   const [q, k, v] = [project("q_lin"), project("k_lin"), project("v_lin")];
-  const options = { layer, H, KV: H, D, scale: 1 / Math.sqrt(D), mask: { causal: false, window: null } };
+  const dropout = config.attention_dropout;
+  const options = { layer, H, KV: H, D, scale: 1 / Math.sqrt(D), mask: { causal: false, window: null }, dropout };
   return w.linear(`${at}.out_lin`, attention(w, stream, q, k, v, options), { in: C, out: C, bias: true });
 }
 
-function feedForward(w: Weights, { dim: C, hidden_dim: F, activation }: DistilBertConfig, at: string, x: Value): Value {
+function feedForward(w: Weights, config: DistilBertConfig, at: string, x: Value): Value {
+  const { dim: C, hidden_dim: F, activation, dropout } = config;
   const active = activate(activation, w.linear(`${at}.lin1`, x, { in: C, out: F, bias: true }));
-  return w.linear(`${at}.lin2`, active, { in: F, out: C, bias: true });
+  return w.dropout(w.linear(`${at}.lin2`, active, { in: F, out: C, bias: true }), at, dropout);
 }

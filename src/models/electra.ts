@@ -7,7 +7,16 @@
 import { gelu } from "../graph/ops/activation.ts";
 import { add } from "../graph/ops/arithmetic.ts";
 import type { Architecture, Head } from "./architecture.ts";
-import { type BertConfig, embedTokens, encoder, norm, olderNormSpellings, readBert, tokenClassifier } from "./bert.ts";
+import {
+  type BertConfig,
+  embeddingNorm,
+  embedTokens,
+  encoder,
+  norm,
+  olderNormSpellings,
+  readBert,
+  tokenClassifier,
+} from "./bert.ts";
 import { readSize } from "./config.ts";
 
 export interface ElectraConfig extends BertConfig {
@@ -16,9 +25,11 @@ export interface ElectraConfig extends BertConfig {
 
 const classifier: Head<ElectraConfig> = {
   rows: "first",
-  logits: (w, { hidden_size: C, labels }, x) => {
-    const pooled = gelu(w.linear("classifier.dense", x, { in: C, out: C, bias: true })); // [M, C]
-    return w.linear("classifier.out_proj", pooled, { in: C, out: labels, bias: true });
+  logits: (w, { hidden_size: C, labels, classifier_dropout }, x) => {
+    const first = w.dropout(x, "classifier.dense", classifier_dropout);
+    const pooled = gelu(w.linear("classifier.dense", first, { in: C, out: C, bias: true })); // [M, C]
+    const kept = w.dropout(pooled, "classifier.out_proj", classifier_dropout);
+    return w.linear("classifier.out_proj", kept, { in: C, out: labels, bias: true });
   },
 };
 
@@ -37,14 +48,13 @@ export const electra: Architecture<ElectraConfig> = {
     const at = "electra.embeddings";
     const tokens = embedTokens(w, config, stream, at, E);
     const summed = add(tokens, w.embedding(`${at}.position_embeddings`, stream.positions, { rows, width: E }));
-    const unit = norm(w, `${at}.LayerNorm`, summed, config.layer_norm_eps); // [N, E]
+    const unit = embeddingNorm(w, config, at, summed); // [N, E]
     const x = E === C ? unit : w.linear("electra.embeddings_project", unit, { in: E, out: C, bias: true });
     return encoder(w, config, stream, "electra.encoder", x);
   },
 
   heads: {
     "sequence-classification": classifier,
-    regression: classifier,
     "token-classification": tokenClassifier,
     "masked-lm": {
       rows: "targets",

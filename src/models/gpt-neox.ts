@@ -12,7 +12,7 @@ import { layerNorm } from "../graph/ops/norm.ts";
 import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
-import { type RawConfig, readFlag, readLabelCount, readNumber, readSize } from "./config.ts";
+import { type RawConfig, readFlag, readLabelCount, readNumber, readRate, readSize } from "./config.ts";
 import { parseRope, type Rope, rotate } from "./rope.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
@@ -28,6 +28,8 @@ export interface GptNeoxConfig extends ArchitectureFacts {
   readonly use_parallel_residual: boolean;
   readonly tie_word_embeddings: boolean;
   readonly rope: Rope;
+  readonly attention_dropout: number;
+  readonly hidden_dropout: number;
 }
 
 export const gptNeox: Architecture<GptNeoxConfig> = {
@@ -54,6 +56,8 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
         theta: readNumber(raw, "rotary_emb_base", 10000),
         partial: readNumber(raw, "rotary_pct", 0.25),
       }),
+      attention_dropout: readRate(raw, "attention_dropout", 0),
+      hidden_dropout: readRate(raw, "hidden_dropout", 0),
       vocabularySize: readSize(raw, "vocab_size", 50432),
       maxPositions: null,
       hiddenSize: hidden_size,
@@ -66,7 +70,8 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
 
   hidden: (w, config, stream) => {
     const { hidden_size: C, vocabularySize: V, layers } = config;
-    let x = w.embedded(w.embedding("gpt_neox.embed_in", stream.ids, { rows: V, width: C })); // [N, C]
+    const tokens = w.embedded(w.embedding("gpt_neox.embed_in", stream.ids, { rows: V, width: C }));
+    let x = w.dropout(tokens, "embeddings", config.hidden_dropout); // [N, C]
     for (let layer = 0; layer < layers; layer++) {
       x = segment(stream, x, (y) => block(w, config, stream, layer, y));
     }
@@ -85,7 +90,6 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
         }),
     },
     "sequence-classification": { rows: "last", logits: score },
-    regression: { rows: "last", logits: score },
   },
 };
 
@@ -95,10 +99,13 @@ function score(w: Weights, { hidden_size: C, labels }: GptNeoxConfig, x: Value):
 
 function block(w: Weights, config: GptNeoxConfig, stream: Stream, layer: number, x: Value): Value {
   const at = `gpt_neox.layers.${layer}`;
-  const attended = selfAttention(w, config, stream, layer, norm(w, config, `${at}.input_layernorm`, x));
+  const dropped = (half: Value, name: string): Value => w.dropout(half, `${at}.${name}`, config.hidden_dropout);
+  const normed = norm(w, config, `${at}.input_layernorm`, x);
+  const attended = dropped(selfAttention(w, config, stream, layer, normed), "attention");
   const y = add(x, attended);
   const fed = config.use_parallel_residual ? x : y;
-  return add(y, feedForward(w, config, `${at}.mlp`, norm(w, config, `${at}.post_attention_layernorm`, fed)));
+  const inner = norm(w, config, `${at}.post_attention_layernorm`, fed);
+  return add(y, dropped(feedForward(w, config, `${at}.mlp`, inner), "mlp"));
 }
 
 function selfAttention(w: Weights, config: GptNeoxConfig, stream: Stream, layer: number, x: Value): Value {
@@ -113,6 +120,7 @@ function selfAttention(w: Weights, config: GptNeoxConfig, stream: Stream, layer:
     D,
     scale: 1 / Math.sqrt(D),
     mask: { causal: true, window: null },
+    dropout: config.attention_dropout,
   });
   return w.linear(`${at}.dense`, mixed, { in: C, out: C, bias });
 }

@@ -11,7 +11,7 @@ import { layerNorm } from "../graph/ops/norm.ts";
 import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
-import { readFlag, readLabelCount, readNumber, readSize, refuseUnless } from "./config.ts";
+import { readFlag, readLabelCount, readNumber, readRate, readSize, refuseUnless } from "./config.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
@@ -27,6 +27,9 @@ export interface Gpt2Config extends ArchitectureFacts {
   readonly scale_attn_weights: boolean;
   readonly scale_attn_by_inverse_layer_idx: boolean;
   readonly tie_word_embeddings: boolean;
+  readonly embd_pdrop: number;
+  readonly attn_pdrop: number;
+  readonly resid_pdrop: number;
 }
 
 export const gpt2: Architecture<Gpt2Config> = {
@@ -50,6 +53,9 @@ export const gpt2: Architecture<Gpt2Config> = {
       activation_function: readActivation(raw, "activation_function", "gelu_new"),
       scale_attn_weights: readFlag(raw, "scale_attn_weights", true),
       scale_attn_by_inverse_layer_idx: readFlag(raw, "scale_attn_by_inverse_layer_idx", false),
+      embd_pdrop: readRate(raw, "embd_pdrop", 0.1),
+      attn_pdrop: readRate(raw, "attn_pdrop", 0.1),
+      resid_pdrop: readRate(raw, "resid_pdrop", 0.1),
       tie_word_embeddings: readFlag(raw, "tie_word_embeddings", true),
       vocabularySize: readSize(raw, "vocab_size", 50257),
       maxPositions: n_positions,
@@ -64,7 +70,8 @@ export const gpt2: Architecture<Gpt2Config> = {
   hidden: (w, config, stream) => {
     const { n_embd: C, n_layer, n_positions, vocabularySize: V } = config;
     const tokens = w.embedded(w.embedding("transformer.wte", stream.ids, { rows: V, width: C }));
-    let x = add(tokens, w.embedding("transformer.wpe", stream.positions, { rows: n_positions, width: C })); // [N, C]
+    const placed = add(tokens, w.embedding("transformer.wpe", stream.positions, { rows: n_positions, width: C }));
+    let x = w.dropout(placed, "embeddings", config.embd_pdrop); // [N, C]
     for (let layer = 0; layer < n_layer; layer++) {
       x = segment(stream, x, (y) => block(w, config, stream, layer, y));
     }
@@ -103,15 +110,18 @@ function selfAttention(w: Weights, config: Gpt2Config, stream: Stream, layer: nu
   const [q, k, v] = split(qkv, 3, -1).map((part) => splitHeads(part, stream, H, D)) as [Value, Value, Value];
   let scale = config.scale_attn_weights ? 1 / Math.sqrt(D) : 1;
   if (config.scale_attn_by_inverse_layer_idx) scale /= layer + 1;
-  const mixed = attention(w, stream, q, k, v, { layer, H, KV: H, D, scale, mask: { causal: true, window: null } });
-  return w.linear(`${at}.c_proj`, mixed, { in: C, out: C, bias: true, layout: "in,out" });
+  const options = { layer, H, KV: H, D, scale, mask: { causal: true, window: null }, dropout: config.attn_pdrop };
+  const mixed = attention(w, stream, q, k, v, options);
+  const y = w.linear(`${at}.c_proj`, mixed, { in: C, out: C, bias: true, layout: "in,out" });
+  return w.dropout(y, at, config.resid_pdrop);
 }
 
 function feedForward(w: Weights, config: Gpt2Config, at: string, x: Value): Value {
   const { n_embd: C, n_inner: F } = config;
   const inner = w.linear(`${at}.mlp.c_fc`, x, { in: C, out: F, bias: true, layout: "in,out" });
   const active = activate(config.activation_function, inner);
-  return w.linear(`${at}.mlp.c_proj`, active, { in: F, out: C, bias: true, layout: "in,out" });
+  const y = w.linear(`${at}.mlp.c_proj`, active, { in: F, out: C, bias: true, layout: "in,out" });
+  return w.dropout(y, `${at}.mlp`, config.resid_pdrop);
 }
 
 function norm(w: Weights, { n_embd: C, layer_norm_epsilon }: Gpt2Config, at: string, x: Value): Value {

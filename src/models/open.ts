@@ -5,7 +5,7 @@ import { openCheckpoint } from "../files/checkpoint.ts";
 import { folderName } from "../files/snapshot-path.ts";
 import type { Value } from "../graph/graph.ts";
 import type { Task } from "../task.ts";
-import type { ArchitectureFacts } from "./architecture.ts";
+import { type ArchitectureFacts, headOf, tasksOf } from "./architecture.ts";
 import type { RawConfig } from "./config.ts";
 import { type AnyArchitecture, findArchitecture } from "./registry.ts";
 import { misfits, tensorSource } from "./source.ts";
@@ -49,8 +49,8 @@ export function openModel(folder: string): Model {
  * missing or has another shape. Tensors named in `absent` may be missing (heads that are trained from scratch).
  */
 export function traceChecked(model: Model, task: Task, absent: (name: string) => boolean = () => false): ModelTrace {
-  if (!model.architecture.heads[task]) {
-    const known = Object.keys(model.architecture.heads);
+  if (!headOf(model.architecture, task)) {
+    const known = tasksOf(model.architecture);
     throw new ModelError(
       `${model.folder}: a ${model.rawConfig["model_type"]} model has no ${task} head here; it has ${known.join(", ")}`,
     );
@@ -69,9 +69,32 @@ export function checkpointTask(config: RawConfig): Task | null {
   if (/ForMaskedLM$/.test(name)) return "masked-lm";
   if (/ForTokenClassification$/.test(name)) return "token-classification";
   if (/ForSequenceClassification$/.test(name)) {
-    return config["problem_type"] === "regression" ? "regression" : "sequence-classification";
+    return rowTask(config["problem_type"]);
   }
   return null;
+}
+
+/** The task of a row's label by config.json's `problem_type`. */
+export function rowTask(problem: unknown): Task {
+  if (problem === "regression") return "regression";
+  return problem === "multi_label_classification" ? "multi-label-classification" : "sequence-classification";
+}
+
+/** The model with these classes, for a head of `task` that its checkpoint lacks. */
+export function withClasses(model: Model, names: readonly string[], task: Task): Model {
+  const { num_labels: _older, ...raw } = model.rawConfig;
+  const problems: Partial<Readonly<Record<Task, string>>> = {
+    "sequence-classification": "single_label_classification",
+    "multi-label-classification": "multi_label_classification",
+    regression: "regression",
+  };
+  const rawConfig = {
+    ...raw,
+    id2label: Object.fromEntries(names.entries()),
+    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
+    ...(problems[task] ? { problem_type: problems[task] } : {}),
+  };
+  return { ...model, rawConfig, config: model.architecture.configure(rawConfig) };
 }
 
 /** Names under which a tensor may lie: today's, the headless one without the base model's prefix, older ones. */

@@ -12,7 +12,7 @@ import { layerNorm } from "../graph/ops/norm.ts";
 import { activate, readActivation } from "./activations.ts";
 import type { Architecture, ArchitectureFacts } from "./architecture.ts";
 import { attention, splitHeads } from "./attention.ts";
-import { readFlag, readLabelCount, readNumber, readSize } from "./config.ts";
+import { readFlag, readLabelCount, readNumber, readRate, readSize } from "./config.ts";
 import { type Rope, readRope, rotate } from "./rope.ts";
 import { segment } from "./segment.ts";
 import type { Stream } from "./stream.ts";
@@ -28,6 +28,10 @@ export interface PhiConfig extends ArchitectureFacts {
   readonly qk_layernorm: boolean;
   readonly tie_word_embeddings: boolean;
   readonly rope: Rope;
+  readonly embd_pdrop: number;
+  readonly attention_dropout: number;
+  readonly resid_pdrop: number;
+  readonly classifier_dropout: number;
 }
 
 export const phi: Architecture<PhiConfig> = {
@@ -50,6 +54,10 @@ export const phi: Architecture<PhiConfig> = {
       qk_layernorm: readFlag(raw, "qk_layernorm", false),
       tie_word_embeddings: readFlag(raw, "tie_word_embeddings", false),
       rope: readRope(raw, headWidth, readSize(raw, "max_position_embeddings", 2048), { partial: 0.5 }),
+      embd_pdrop: readRate(raw, "embd_pdrop", 0),
+      attention_dropout: readRate(raw, "attention_dropout", 0),
+      resid_pdrop: readRate(raw, "resid_pdrop", 0),
+      classifier_dropout: readRate(raw, "classifier_dropout", readRate(raw, "hidden_dropout", 0.1)),
       vocabularySize: readSize(raw, "vocab_size", 51200),
       maxPositions: null,
       hiddenSize: hidden_size,
@@ -62,7 +70,8 @@ export const phi: Architecture<PhiConfig> = {
 
   hidden: (w, config, stream) => {
     const { hidden_size: C, vocabularySize: V, layers } = config;
-    let x = w.embedded(w.embedding("model.embed_tokens", stream.ids, { rows: V, width: C })); // [N, C]
+    const tokens = w.embedded(w.embedding("model.embed_tokens", stream.ids, { rows: V, width: C }));
+    let x = w.dropout(tokens, "embeddings", config.embd_pdrop); // [N, C]
     for (let layer = 0; layer < layers; layer++) {
       x = segment(stream, x, (y) => block(w, config, stream, layer, y));
     }
@@ -81,10 +90,13 @@ export const phi: Architecture<PhiConfig> = {
         }),
     },
     "sequence-classification": { rows: "last", logits: (w, config, x) => score(w, config, x, false) },
-    regression: { rows: "last", logits: (w, config, x) => score(w, config, x, false) },
-    "token-classification": { rows: "targets", logits: (w, config, x) => score(w, config, x, true) },
+    "token-classification": { rows: "targets", logits: tokenScores },
   },
 };
+
+function tokenScores(w: Weights, config: PhiConfig, x: Value): Value {
+  return score(w, config, w.dropout(x, "score", config.classifier_dropout), true);
+}
 
 function score(w: Weights, { hidden_size: C, labels }: PhiConfig, x: Value, bias: boolean): Value {
   return w.linear("score", x, { in: C, out: labels, bias });
@@ -93,8 +105,9 @@ function score(w: Weights, { hidden_size: C, labels }: PhiConfig, x: Value, bias
 function block(w: Weights, config: PhiConfig, stream: Stream, layer: number, x: Value): Value {
   const at = `model.layers.${layer}`;
   const normed = norm(w, config, `${at}.input_layernorm`, x);
-  const attended = selfAttention(w, config, stream, layer, normed);
-  return add(x, add(attended, feedForward(w, config, `${at}.mlp`, normed)));
+  const dropped = (y: Value, half: string): Value => w.dropout(y, `${at}.${half}`, config.resid_pdrop);
+  const attended = dropped(selfAttention(w, config, stream, layer, normed), "self_attn");
+  return add(x, add(attended, dropped(feedForward(w, config, `${at}.mlp`, normed), "mlp")));
 }
 
 function selfAttention(w: Weights, config: PhiConfig, stream: Stream, layer: number, x: Value): Value {
@@ -113,6 +126,7 @@ function selfAttention(w: Weights, config: PhiConfig, stream: Stream, layer: num
     D,
     scale: 1 / Math.sqrt(D),
     mask: { causal: true, window: null },
+    dropout: config.attention_dropout,
   });
   return w.linear(`${at}.dense`, mixed, { in: H * D, out: C, bias: true });
 }

@@ -6,7 +6,7 @@
 
 import { ModelError } from "../errors.ts";
 import type { Architecture } from "./architecture.ts";
-import { type RawConfig, readSize } from "./config.ts";
+import { type RawConfig, readRate, readSize } from "./config.ts";
 import { type DecoderConfig, decoder, everyLayer, readDecoder, readWindow } from "./decoder.ts";
 import { type Rope, readRope } from "./rope.ts";
 
@@ -30,6 +30,7 @@ export const phi3: Architecture<DecoderConfig> = decoder({
     return {
       ...common,
       fused: true,
+      resid_pdrop: readRate(raw, "resid_pdrop", 0),
       layerOptions: everyLayer(common.layers, { window: readWindow(raw, null), rope }),
     };
   },

@@ -8,7 +8,16 @@ import type { Value } from "../graph/graph.ts";
 import { gelu, tanh } from "../graph/ops/activation.ts";
 import { add } from "../graph/ops/arithmetic.ts";
 import type { Architecture, Head } from "./architecture.ts";
-import { type BertConfig, embedTokens, encoder, norm, olderNormSpellings, readBert, tokenClassifier } from "./bert.ts";
+import {
+  type BertConfig,
+  embeddingNorm,
+  embedTokens,
+  encoder,
+  norm,
+  olderNormSpellings,
+  readBert,
+  tokenClassifier,
+} from "./bert.ts";
 import { readNumber } from "./config.ts";
 import type { Layout, Stream } from "./stream.ts";
 
@@ -18,9 +27,11 @@ export interface RobertaConfig extends BertConfig {
 
 const classifier: Head<RobertaConfig> = {
   rows: "first",
-  logits: (w, { hidden_size: C, labels }, x) => {
-    const pooled = tanh(w.linear("classifier.dense", x, { in: C, out: C, bias: true })); // [M, C]
-    return w.linear("classifier.out_proj", pooled, { in: C, out: labels, bias: true });
+  logits: (w, { hidden_size: C, labels, classifier_dropout }, x) => {
+    const first = w.dropout(x, "classifier.dense", classifier_dropout);
+    const pooled = tanh(w.linear("classifier.dense", first, { in: C, out: C, bias: true })); // [M, C]
+    const kept = w.dropout(pooled, "classifier.out_proj", classifier_dropout);
+    return w.linear("classifier.out_proj", kept, { in: C, out: labels, bias: true });
   },
 };
 
@@ -41,12 +52,11 @@ export const roberta: Architecture<RobertaConfig> = {
     const tokens = embedTokens(w, config, stream, at, C);
     const positions = positionsBehind(stream, config.pad_token_id);
     const x = add(tokens, w.embedding(`${at}.position_embeddings`, positions, { rows, width: C }));
-    return encoder(w, config, stream, "roberta.encoder", norm(w, `${at}.LayerNorm`, x, config.layer_norm_eps));
+    return encoder(w, config, stream, "roberta.encoder", embeddingNorm(w, config, at, x));
   },
 
   heads: {
     "sequence-classification": classifier,
-    regression: classifier,
     "token-classification": tokenClassifier,
     "masked-lm": {
       rows: "targets",

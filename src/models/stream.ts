@@ -31,11 +31,12 @@ export interface Layout {
   readonly draw: number;
 }
 
-/** Streams, tokens a stream, tokens in all. */
+/** Streams, tokens a stream, tokens in all, and rows that the head reads (0 where none is built). */
 export interface StreamSize {
   readonly B: number;
   readonly T: number;
   readonly N: number;
+  readonly M: number;
 }
 
 /** An input that the model wants computed from the layout before each run. */
@@ -56,6 +57,7 @@ export interface Stream {
   readonly B: number;
   readonly T: number;
   readonly N: number;
+  readonly M: number;
   /** Whether blocks are computed again in the backward pass instead of being kept. */
   readonly recompute: boolean;
   readonly ids: Value; // [N]
@@ -84,10 +86,12 @@ const LOWEST = -3.4028234663852886e38;
 export interface StreamOptions {
   /** Places for earlier tokens' keys and values; 0 has no cache. */
   readonly S?: number;
+  /** Rows that the head reads. */
+  readonly M?: number;
   readonly recompute?: boolean;
 }
 
-export function createStream(B: number, T: number, { S = 0, recompute = false }: StreamOptions = {}): Stream {
+export function createStream(B: number, T: number, { S = 0, M = 0, recompute = false }: StreamOptions = {}): Stream {
   const N = B * T;
   const ids = input("ids", "i32", [N]);
   const positions = input("positions", "i32", [N]);
@@ -103,6 +107,7 @@ export function createStream(B: number, T: number, { S = 0, recompute = false }:
     B,
     T,
     N,
+    M,
     recompute,
     ids,
     positions,
@@ -114,7 +119,7 @@ export function createStream(B: number, T: number, { S = 0, recompute = false }:
     derive: (name, shapeOf, dtype, compute) => {
       const held = declared.get(name);
       if (held) return held;
-      const value = input(name, dtype, shapeOf({ B, T, N }));
+      const value = input(name, dtype, shapeOf({ B, T, N, M }));
       derived.set(name, { shapeOf, compute });
       declared.set(name, value);
       return value;
@@ -156,8 +161,8 @@ function buildMask({ B, T, positions, segments, past }: MaskParts, { causal, win
   return where(seen, scalar(0), scalar(LOWEST));
 }
 
-/** The tensors to feed for a layout: its own arrays and everything derived. */
-export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout): Map<string, Tensor> {
+/** The tensors to feed for a layout, of which the head reads M rows: its own arrays and everything derived. */
+export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout, M = 0): Map<string, Tensor> {
   const N = layout.B * layout.T;
   const line = (data: Int32Array): Tensor => ({ dtype: "i32", shape: [N], data });
   const tensors = new Map<string, Tensor>([
@@ -167,7 +172,7 @@ export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout): M
     ["typeIds", line(layout.typeIds)],
     ["virtual", line(layout.virtual)],
   ]);
-  const size = { B: layout.B, T: layout.T, N };
+  const size = { B: layout.B, T: layout.T, N, M };
   for (const [name, { compute, shapeOf }] of stream.derived) tensors.set(name, compute(layout, shapeOf(size)));
   return tensors;
 }

@@ -3,7 +3,7 @@
 import { gatherRows } from "../graph/ops/gather.ts";
 import type { Task } from "../task.ts";
 import { sizeOf } from "../tensor/shape.ts";
-import type { Architecture, ArchitectureFacts } from "./architecture.ts";
+import { type Architecture, type ArchitectureFacts, headOf } from "./architecture.ts";
 import { createStream, type Stream } from "./stream.ts";
 import {
   type ConvSpec,
@@ -44,7 +44,7 @@ export function traceModel<C extends ArchitectureFacts>(
   return traceWeights(stream, (w, enterHead) => {
     const hidden = architecture.hidden(w, config, stream);
     enterHead();
-    architecture.heads[task]?.logits(w, config, gatherRows(hidden, stream.ids));
+    headOf(architecture, task)?.logits(w, config, gatherRows(hidden, stream.ids));
   });
 }
 

@@ -58,6 +58,8 @@ export interface Weights {
   conv(module: string, x: Value, spec: ConvSpec): Value;
   /** Rows of the module's `weight` [rows, width] by ids [N]: [N, width]. */
   embedding(module: string, ids: Value, spec: EmbeddingSpec): Value;
+  /** What training drops of x, with the model's own `rate`, at a place of that name; x itself unless it is asked to. */
+  dropout(x: Value, site: string, rate: number): Value;
   /** The token embeddings [N, C] before the first layer, as the model hands them on. */
   embedded(x: Value): Value;
   /** Virtual keys and values of layer `layer` with KV heads of width D; null when there are none. */
@@ -95,6 +97,7 @@ export function checkpointWeights(
       if (held) return gatherRows(held, ids);
       return cast(gatherRows(stored(name, source.find(name, [rows, width])), ids), "f32");
     },
+    dropout: (x) => x,
     embedded: (x) => x,
     prefix: () => null,
   };

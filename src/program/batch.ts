@@ -3,7 +3,7 @@
 import { type Example, IGNORED } from "../data/example.ts";
 import type { Head } from "../models/architecture.ts";
 import { type Layout, streamInputs } from "../models/stream.ts";
-import type { Task } from "../task.ts";
+import { labelsValues, type Task } from "../task.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   type CostFacts,
@@ -83,7 +83,7 @@ export function prepareBatch(examples: readonly Example[], facts: BatchFacts, we
     ["rows", padded(rows, M)],
     ["weights", { dtype: "f32", shape: [M], data: new Float32Array(M).fill(weight, 0, count) }],
   ]);
-  if (facts.task === "regression") {
+  if (labelsValues(facts.task)) {
     const values = new Float32Array(M * facts.labels);
     examples.forEach((example, row) => {
       values.set([example.label ?? 0].flat(), row * facts.labels);
@@ -102,7 +102,7 @@ export function prepareBatch(examples: readonly Example[], facts: BatchFacts, we
 
 /** Every input of a program but the adapters' tensors. `draw` fixes the batch's random draws. */
 export function batchInputs(program: Program, batch: Batch, draw: number): Map<string, Tensor> {
-  return new Map([...streamInputs(program.stream, { ...batch.layout, draw }), ...batch.targets]);
+  return new Map([...streamInputs(program.stream, { ...batch.layout, draw }, batch.shape.M), ...batch.targets]);
 }
 
 function padded(values: readonly number[], count: number): Tensor {

@@ -2,23 +2,28 @@
 
 import { gradient } from "../autodiff/gradient.ts";
 import { constantOf, scalar, type Value } from "../graph/graph.ts";
-import { softmax } from "../graph/ops/activation.ts";
-import { add, log, mul, neg, sub } from "../graph/ops/arithmetic.ts";
+import { relu, sigmoid, softmax } from "../graph/ops/activation.ts";
+import { abs, add, log, mul, neg, scale, shift, sub } from "../graph/ops/arithmetic.ts";
 import { expand, reshape, sumAll } from "../graph/ops/broadcast.ts";
 import { gatherElements, scatterElements } from "../graph/ops/gather.ts";
 import { concat, slice } from "../graph/ops/movement.ts";
 import { reduceMax, reduceMean } from "../graph/ops/reduce.ts";
 import { after, detach, withGradient } from "../graph/ops/rule.ts";
 
-/** −log softmax(scores)ᵢ[labelᵢ] for scores [n, V] and labels [n]: [n, 1]. */
-export function crossEntropy(scores: Value, labels: Value): Value {
+/**
+ * −log softmax(scores)ᵢ[labelᵢ] for scores [n, V] and labels [n]: [n, 1]. `smoothing` ε moves a share ε of each target to
+ * all V classes alike (Szegedy et al. 2016), as PyTorch's `label_smoothing`.
+ */
+export function crossEntropy(scores: Value, labels: Value, smoothing = 0): Value {
   const n = scores.shape[0]!;
   const columns = reshape(labels, [n, 1]);
   const shares = softmax(scores); // [n, V]
   // log Σ exp(s) = max s − log(max share): the largest share never underflows.
   const logSum = sub(reduceMax(scores, [-1]), log(reduceMax(shares, [-1])));
-  return withGradient(sub(logSum, gatherElements(scores, columns)), [scores], (dy) => [
-    scatterElements(times(shares, dy), columns, neg(dy)),
+  const right = scale(gatherElements(scores, columns), 1 - smoothing);
+  const wanted = smoothing === 0 ? right : add(right, scale(reduceMean(scores, [-1]), smoothing));
+  return withGradient(sub(logSum, wanted), [scores], (dy) => [
+    scatterElements(times(shift(shares, -smoothing / scores.shape[1]!), dy), columns, scale(neg(dy), 1 - smoothing)),
   ]);
 }
 
@@ -26,6 +31,14 @@ export function crossEntropy(scores: Value, labels: Value): Value {
 export function squaredError(scores: Value, targets: Value): Value {
   const difference = sub(scores, targets);
   return reduceMean(mul(difference, difference), [-1]);
+}
+
+/** Mean over K labels of −log σ(±score), + where the target is 1 and − where it is 0, for both [n, K]: [n, 1]. */
+export function binaryCrossEntropy(scores: Value, targets: Value): Value {
+  // log(1 + exp(s)) = max(s, 0) − log σ(|s|), which neither overflows nor cancels.
+  const softplus = sub(relu(scores), log(sigmoid(abs(scores))));
+  const loss = reduceMean(sub(softplus, mul(scores, targets)), [-1]);
+  return withGradient(loss, [scores], (dy) => [mul(scale(sub(sigmoid(scores), targets), 1 / scores.shape[1]!), dy)]);
 }
 
 /** The loss of each row [n, 1] of the hidden rows `from` to `to`. */

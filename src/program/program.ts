@@ -1,19 +1,20 @@
 /** Model, adapters and a shape → the graphs that training and evaluation run. */
 
 import { blendReplaced } from "../adapters/blend.ts";
+import { dropOut } from "../adapters/dropout.ts";
 import type { BoundMethod } from "../adapters/method.ts";
 import { gradient } from "../autodiff/gradient.ts";
 import { ModelError } from "../errors.ts";
 import { input, type Value } from "../graph/graph.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import { slice } from "../graph/ops/movement.ts";
-import type { Head } from "../models/architecture.ts";
+import { type Head, headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { createStream, type Stream } from "../models/stream.ts";
 import type { Weights } from "../models/weights.ts";
-import type { Task } from "../task.ts";
+import { labelsValues, type Task } from "../task.ts";
 import type { ProgramShape } from "./layout.ts";
-import { chunkedLoss, crossEntropy, squaredError } from "./loss.ts";
+import { binaryCrossEntropy, chunkedLoss, crossEntropy, squaredError } from "./loss.ts";
 
 /** An adapter as programs take it: bound to the model, with the name that keeps its tensors apart and its weight. */
 export interface MountedAdapter {
@@ -28,6 +29,10 @@ export interface ProgramOptions {
   readonly task: Task;
   readonly adapters: readonly MountedAdapter[];
   readonly shape: ProgramShape;
+  /** Share of each target that training spreads over all classes; 0 for none. */
+  readonly labelSmoothing?: number;
+  /** Draw the model's own dropout in training. */
+  readonly modelDropout?: boolean;
   /** Keep only each block's input for the backward pass, and compute the block again there. */
   readonly recompute?: boolean;
 }
@@ -74,17 +79,26 @@ interface Built {
 }
 
 function buildHead(
-  { model, task, adapters, shape: { B, T, M }, recompute = false }: ProgramOptions,
-  dropout: boolean,
+  { model, task, adapters, shape: { B, T, M }, recompute = false, modelDropout = false }: ProgramOptions,
+  training: boolean,
 ): Built {
-  const head = model.architecture.heads[task];
+  const head = headOf(model.architecture, task);
   if (!head) throw new ModelError(`internal: no ${task} head`);
-  const stream = createStream(B, T, { recompute });
+  const stream = createStream(B, T, { M, recompute });
   const parameter = parameterInputs();
-  const weights = mount(model, stream, adapters, parameter, dropout);
+  const mounted = mount(model, stream, adapters, parameter, training);
+  const weights = training && modelDropout ? withModelDropout(mounted) : mounted;
   const hidden = model.architecture.hidden(weights, model.config, stream); // [N, C]
   const rows = gatherRows(hidden, input("rows", "i32", [M]));
   return { stream, weights, head, rows, parameter };
+}
+
+/** Weights that draw what the model drops out. */
+function withModelDropout(weights: Weights): Weights {
+  return {
+    ...weights,
+    dropout: (x, site, rate) => (rate === 0 ? x : dropOut(x, weights.stream, `model.${site}`, rate)),
+  };
 }
 
 /**
@@ -124,18 +138,19 @@ export function parameterInputs(): Built["parameter"] {
 }
 
 function buildLoss(
-  { model, task, shape: { M, chunks } }: ProgramOptions,
+  { model, task, labelSmoothing = 0, shape: { M, chunks } }: ProgramOptions,
   { weights, head, rows }: Built,
   trainable: Value[],
 ): Value {
   const rowWeights = input("weights", "f32", [M]);
   const { vocabularySize, labels: classCount } = model.config;
   const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : classCount;
-  const regression = task === "regression";
-  const targets = regression ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
+  const targets = labelsValues(task) ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
   return chunkedLoss(rows, rowWeights, { chunks, trainable }, (part, from, to) => {
     const scores = head.logits(weights, model.config as never, part);
     const partTargets = slice(targets, 0, from, to);
-    return regression ? squaredError(scores, partTargets) : crossEntropy(scores, partTargets);
+    if (task === "regression") return squaredError(scores, partTargets);
+    if (task === "multi-label-classification") return binaryCrossEntropy(scores, partTargets);
+    return crossEntropy(scores, partTargets, labelSmoothing);
   });
 }

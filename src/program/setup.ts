@@ -4,11 +4,11 @@ import type { AdapterConfig } from "../adapters/bind.ts";
 import { type Dataset, loadDataset } from "../data/dataset.ts";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { ModelError } from "../errors.ts";
-import type { Head } from "../models/architecture.ts";
+import { type Head, headOf } from "../models/architecture.ts";
 import { locateModel } from "../models/locate.ts";
-import { checkpointTask, type Model, openModel, traceChecked } from "../models/open.ts";
-import type { ModelTrace } from "../models/trace.ts";
-import type { Task } from "../task.ts";
+import { checkpointTask, type Model, openModel, rowTask, traceChecked, withClasses } from "../models/open.ts";
+import { type ModelTrace, traceModel } from "../models/trace.ts";
+import { classifies, labelsValues, type Task } from "../task.ts";
 import type { BatchFacts } from "./batch.ts";
 import { NO_VIRTUAL, type Packing, type VirtualTokens } from "./layout.ts";
 
@@ -34,7 +34,7 @@ export function openBase(name: string): Base {
 /** The base with its task's head; `absent` names tensors that the checkpoint may lack. */
 export function settle(base: Base, task: Task, absent?: (name: string) => boolean): Setup {
   const trace = traceChecked(base.model, task, absent);
-  return { ...base, task, trace, head: base.model.architecture.heads[task]! };
+  return { ...base, task, trace, head: headOf(base.model.architecture, task)! };
 }
 
 /** The task by the rules of the contract: the one asked for, the adapter's, the checkpoint's; undefined leaves it to the rows. */
@@ -49,7 +49,7 @@ export function resolveTask(
     case "CAUSAL_LM":
       return "causal-lm";
     case "SEQ_CLS":
-      return regression ? "regression" : "sequence-classification";
+      return regression ? "regression" : rowTask(base.model.rawConfig["problem_type"]);
     case "TOKEN_CLS":
       return "token-classification";
     default: {
@@ -64,6 +64,7 @@ export function peftTask(task: Task): string | null {
   const names: Partial<Record<Task, string>> = {
     "causal-lm": "CAUSAL_LM",
     "sequence-classification": "SEQ_CLS",
+    "multi-label-classification": "SEQ_CLS",
     regression: "SEQ_CLS",
     "token-classification": "TOKEN_CLS",
   };
@@ -77,14 +78,11 @@ export interface RowOptions {
 }
 
 /** Reads a data file for this base. */
-export function readData(
-  { model, tokenizer, endId }: Base,
-  file: string,
-  { task, maxLength, maskPrompt }: RowOptions,
-): Dataset {
-  const classifies = task !== undefined && task !== "causal-lm" && task !== "masked-lm";
+export function readData(base: Base, file: string, { task, maxLength, maskPrompt }: RowOptions): Dataset {
+  const { model, tokenizer, endId } = base;
   const names = model.rawConfig["label2id"];
-  return loadDataset(file, {
+  const counted = task !== undefined && classifies(task) && !lacksHead(model, task);
+  const data = loadDataset(file, {
     task,
     tokenizer,
     endId,
@@ -92,9 +90,44 @@ export function readData(
     maskPrompt,
     vocabularySize: model.config.vocabularySize,
     maxPositions: model.config.maxPositions,
-    labelCount: classifies ? model.config.labels : undefined,
+    labelCount: counted ? model.config.labels : undefined,
     labelNames: names ? new Map(Object.entries(names as Record<string, number>)) : undefined,
   });
+  // The rows named the task: now the model's outputs can be checked, too.
+  const found = task === undefined && classifies(data.task) && !lacksHead(model, data.task);
+  return found ? readData(base, file, { task: data.task, maxLength, maskPrompt }) : data;
+}
+
+/** Whether the checkpoint lacks the task's last layer, so that the data, or an adapter, says how many outputs it has. */
+export function lacksHead(model: Model, task: Task): boolean {
+  const matrix = headMatrix(model, task);
+  return matrix !== null && !model.source.has(matrix);
+}
+
+/** The checkpoint's name of the last layer's matrix, whose rows are the outputs. */
+export function headMatrix({ architecture, config }: Model, task: Task): string | null {
+  const last = [...traceModel(architecture, config, task).modules.values()].at(-1);
+  return last?.kind === "linear" ? (last.spec.weight ?? `${last.name}.weight`) : null;
+}
+
+/** The base with an output for each class of the data, where its checkpoint has no head for the task. */
+export function withDataClasses(base: Base, data: Dataset): Base {
+  if (!classifies(data.task) || !lacksHead(base.model, data.task)) return base;
+  return { ...base, model: withClasses(base.model, data.classes ?? numberedClasses(data), data.task) };
+}
+
+function numberedClasses({ examples, task }: Dataset): string[] {
+  let count = labelsValues(task) ? 1 : 2;
+  for (const { label, labels } of examples) {
+    if (labelsValues(task)) count = Math.max(count, [label].flat().length);
+    else for (const each of labels ?? [Number(label)]) count = Math.max(count, each + 1);
+  }
+  return placeholders(count);
+}
+
+/** Names of classes that nobody named, as transformers has them. */
+export function placeholders(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `LABEL_${i}`);
 }
 
 /** What batches of this setup need to know. */

@@ -57,6 +57,8 @@ export function lossUnit(task: string | undefined): string {
       return "nats per target token";
     case "sequence-classification":
       return "nats per row";
+    case "multi-label-classification":
+      return "nats per label";
     case "regression":
       return "mean squared error";
     default:

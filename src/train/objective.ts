@@ -41,16 +41,20 @@ export interface ObjectiveOptions {
   readonly recompute: boolean;
   readonly limits: Omit<PassLimits, "cost">;
   readonly facts: BatchFacts;
+  /** As TrainOptions has them. */
+  readonly labelSmoothing: number;
+  readonly modelDropout: boolean;
 }
 
 /** Cross-entropy, or squared error, against the rows' own targets, each weighing the same. */
 export function supervised(options: ObjectiveOptions): Objective {
-  const { runtime, session, setup, adapter, recompute, facts } = options;
+  const { runtime, session, setup, adapter, recompute, facts, labelSmoothing, modelDropout } = options;
   const { model, task } = setup;
   const trainer = createRunner({
     runtime,
     session,
-    build: (shape) => trainProgram({ model, task, adapters: [adapter], shape, recompute }),
+    build: (shape) =>
+      trainProgram({ model, task, adapters: [adapter], shape, recompute, labelSmoothing, modelDropout }),
   });
   const evaluator = createEvaluator({ runtime, session, setup, adapters: [adapter] });
   const limits = { ...options.limits, cost: facts.cost };

@@ -43,6 +43,10 @@ export interface TrainOptions {
   readonly lr: number | null;
   /** LoRA+: how many times faster B learns than A; null: as fast. */
   readonly loraplusRatio: number | null;
+  /** Share of each target that is spread over all classes: cross-entropies in training alone. */
+  readonly labelSmoothing: number;
+  /** Whether training draws the dropout that the checkpoint's config.json has rates for. */
+  readonly modelDropout: boolean;
   readonly scheduler: Scheduler;
   readonly warmupSteps: number;
   /** Share of all steps; used when warmupSteps is 0. */
@@ -110,6 +114,8 @@ const schema = z.strictObject({
   maxSteps: count.nullable().default(null),
   lr: z.number().min(0).nullable().default(null),
   loraplusRatio: z.number().positive().nullable().default(null),
+  labelSmoothing: z.number().min(0).lt(1).default(0),
+  modelDropout: z.boolean().default(false),
   scheduler: z.enum(SCHEDULERS).default("linear"),
   warmupSteps: z.number().int().min(0).default(0),
   warmupRatio: z.number().min(0).max(1).default(0),

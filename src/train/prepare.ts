@@ -11,17 +11,26 @@ import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "..
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile, partOf } from "../data/folder.ts";
 import { isChat } from "../data/formats.ts";
-import { templateHash, writeProvenance } from "../data/provenance.ts";
+import { recordedTask, templateHash, writeProvenance } from "../data/provenance.ts";
 import { splitDataset } from "../data/split.ts";
 import { UsageError } from "../errors.ts";
-import { baseWarning } from "../evaluate/adapters.ts";
+import { adapterBase, baseWarning } from "../evaluate/adapters.ts";
 import { hashFile, sampleFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { snapshotName } from "../files/snapshot-path.ts";
 import type { Levels } from "../precision/levels.ts";
 import { atPrecision } from "../precision/precision.ts";
-import { type Base, openBase, peftTask, readData, resolveTask, type Setup, settle } from "../program/setup.ts";
-import type { Task } from "../task.ts";
+import {
+  type Base,
+  openBase,
+  peftTask,
+  readData,
+  resolveTask,
+  type Setup,
+  settle,
+  withDataClasses,
+} from "../program/setup.ts";
+import { classifies, labelsValues, type Task } from "../task.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { StartEvent } from "./events.ts";
 import { bindFull } from "./full.ts";
@@ -46,16 +55,19 @@ export interface Prepared {
 /** `levels` as byteLevels finds them, for a base in eight bits. */
 export function prepare(given: TrainOptions, levels: Levels): Prepared {
   const options = withAlpha(withFiles(given));
-  const base = openBase(options.model);
+  const bare = openBase(options.model);
   const full = options.method === "full";
   const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
-  if (full) refuseForFull(options, base);
+  if (full) refuseForFull(options, bare);
   const fields = full || folder ? null : methodFields(options);
   const configured = folder?.config ?? (fields && parseAdapterConfig(fields, "adapter configuration"));
   if (configured) refuseFields(options, configured, folder);
-  const hint = resolveTask(base, options.task, configured);
+  const known = folder ? recordedTask(folder.path).task : null;
+  const hint = resolveTask(bare, options.task ?? known, configured);
+  const adapted = folder ? adapterBase(bare, [folder], hint) : bare;
   const rowOptions = { maxLength: options.maxLength, maskPrompt: options.maskPrompt };
-  const read = readData(base, options.data, { ...rowOptions, task: hint });
+  const read = readData(adapted, options.data, { ...rowOptions, task: hint });
+  const base = withDataClasses(adapted, read);
   const parts =
     options.evalData === null && options.evalSplit > 0 ? splitDataset(read, options.evalSplit, options.seed) : null;
   const data = parts?.train ?? read;
@@ -68,6 +80,9 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
     rows: evalData.examples.length,
     split: parts !== null,
   };
+  if (options.labelSmoothing > 0 && labelsValues(data.task)) {
+    throw new UsageError(`labelSmoothing: ${data.task} has no class to take a share from. Leave it away.`);
+  }
   const settled = settle(base, data.task, suppliedBy(base, folder, configured, data.task));
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };
   const warning = folder && baseWarning(folder, base, options.model);
@@ -99,8 +114,8 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
         options.seed,
         tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {},
       );
-  const { save, ...adapted } = adapterParts(adapter);
-  return { ...common, ...adapted, save: noted(save, note) };
+  const { save, ...trained } = adapterParts(adapter);
+  return { ...common, ...trained, save: noted(save, note) };
 }
 
 function noted(save: Prepared["save"], note: (path: string) => void): Prepared["save"] {
@@ -114,7 +129,7 @@ function noted(save: Prepared["save"], note: (path: string) => void): Prepared["
 function provenanceOf(
   options: TrainOptions,
   { data, evalSource, fingerprint }: Pick<Prepared, "data" | "evalSource" | "fingerprint">,
-  { tokenizer, endId }: Base,
+  { model, tokenizer, endId }: Base,
 ): Parameters<typeof writeProvenance>[1] {
   const evalHash = (fingerprint["evalData"] ?? null) as string | null;
   return {
@@ -122,10 +137,18 @@ function provenanceOf(
     data: { file: options.data, hash: String(fingerprint["data"]), rows: data.examples.length, format: data.format },
     evalData: evalSource && { file: evalSource.file, hash: evalHash, rows: evalSource.rows },
     task: data.task,
+    classes: classNames(data.task, model),
     templateHash: templateHash(tokenizer?.chatTemplate ?? null),
     templateUsed: isChat(data.format),
     endId,
   };
+}
+
+/** Names of the classes by index, for tasks that have some. */
+function classNames(task: Task, { rawConfig, config }: Base["model"]): readonly string[] | null {
+  if (!classifies(task) || task === "regression") return null;
+  const names = rawConfig["id2label"] as Readonly<Record<string, string>> | undefined;
+  return names ? Array.from({ length: config.labels }, (_, i) => names[i] ?? `LABEL_${i}`) : null;
 }
 
 /** Folders of data replaced by their files: the training rows, and the held-out ones beside them. */

@@ -84,7 +84,9 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const program = { model: setup.model, task: setup.task, adapters: [adapter] };
   const { recompute, tokensPerBatch, warning } = planMemory(options, program, data.examples, facts);
   const limits = { batchSize: options.batchSize, tokensPerBatch };
-  const objective = supervised({ runtime, session, setup, adapter, recompute, limits, facts });
+  const { labelSmoothing, modelDropout } = options;
+  const drawn = { labelSmoothing, modelDropout };
+  const objective = supervised({ runtime, session, setup, adapter, recompute, limits, facts, ...drawn });
   const sampler = createSampler(options, run, { runtime, session, setup, adapter });
   const checkpoint = (step: number): string =>
     saveState(

@@ -101,8 +101,8 @@ describe("labelled rows", () => {
       { labelCount: 1 },
     );
     expect([values.task, ...values.examples.map(({ label }) => label)]).toEqual(["regression", -0.6, 1]);
-    const several = load([{ input_ids: [1], label: [1, 0, 1] }], { labelCount: 3, task: "sequence-classification" });
-    expect(several.examples[0]?.label).toEqual([1, 0, 1]);
+    const several = load([{ input_ids: [1], label: [1, 0, 1] }], { labelCount: 3 });
+    expect([several.task, several.examples[0]?.label]).toEqual(["multi-label-classification", [1, 0, 1]]);
   });
 
   test("text, sentence and pairs take special tokens and segments, and keep them when cut", () => {
@@ -205,14 +205,32 @@ describe("labelled rows", () => {
     [
       "a vector of another size",
       [{ text: "a", label: [1, 0] }],
-      { labelCount: 3, task: "sequence-classification" },
+      { labelCount: 3, task: "regression" },
       /label has 2 entries, one for each of the model's 3/,
+    ],
+    [
+      "several labels for one",
+      [{ text: "a", label: [1, 0] }],
+      { labelCount: 2, task: "sequence-classification" },
+      /a label is a list.*--task multi-label-classification/,
+    ],
+    [
+      "labels of another number",
+      [{ text: "a", label: [1, 0] }],
+      { labelCount: 3, task: "multi-label-classification" },
+      /label has 2 entries, one for each of 3 classes is needed/,
+    ],
+    [
+      "one label for several",
+      [{ text: "a", label: 1 }],
+      { task: "multi-label-classification" },
+      /the label is the number 1, a list is needed/,
     ],
     [
       "a vector of words",
       [{ text: "a", label: [1, "b"] }],
-      { task: "sequence-classification" },
-      /label\[1\] is a string, a number is needed/,
+      { task: "multi-label-classification" },
+      /label\[1\] is "b", 0 or 1 is needed/,
     ],
   ];
   test.each(refused)("%s is refused", (_name, rows, options, message) => {

@@ -78,7 +78,8 @@ test("an adapter remembers its chat template and end token", () => {
     base,
     data: { file: "f", hash: "h", rows: 1, format: "messages" },
     evalData: null,
-    task: "causal-lm",
+    task: "causal-lm" as const,
+    classes: null,
   };
   expect(templateWarning(temporary, llama)).toBeNull();
   const mine = { templateHash: templateHash(llama.chatTemplate), templateUsed: true, endId: llama.endId };

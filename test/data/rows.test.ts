@@ -132,7 +132,7 @@ test("a format that cannot train the task asked for is refused", () => {
   expect(() => taskOf("labelled-text", { text: "a", label: 0 }, "causal-lm", undefined, "f:1")).toThrow(
     'f:1: rows of {"text" or "sentence", "label"} cannot train the task causal-lm, which needs {"input_ids", "labels"} or ' +
       '{"prompt", "completion"} or {"text"} or {"messages"} or {"prompt", "completion"} of messages or {"conversations"} or ' +
-      '{"instruction", "output"} or {"segments"}. These rows fit --task sequence-classification or regression.',
+      '{"instruction", "output"} or {"segments"}. These rows fit --task sequence-classification or multi-label-classification or regression.',
   );
 });
 

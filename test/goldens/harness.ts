@@ -10,6 +10,7 @@ import { expect } from "vitest";
 import { type Adapter, loadAdapter } from "../../src/adapters/adapter.ts";
 import { openPeftFolder } from "../../src/adapters/peft-folder.ts";
 import { openSafetensors, readTensors } from "../../src/files/safetensors.ts";
+import { headOf } from "../../src/models/architecture.ts";
 import { checkpointTask, type Model, openModel, traceChecked } from "../../src/models/open.ts";
 import { streamInputs } from "../../src/models/stream.ts";
 import type { ModelTrace } from "../../src/models/trace.ts";
@@ -113,7 +114,7 @@ export async function computeLogits(
   options: RunOptions = {},
 ): Promise<{ readonly rows: readonly Float32Array[]; readonly classes: number }> {
   const { streams, placement } = layOut(rows, options);
-  const kind = model.architecture.heads[task]!.rows;
+  const kind = headOf(model.architecture, task)!.rows;
   const everywhere = rows.map(({ input_ids }) => input_ids.map((_, i) => i));
   const places = headRows(kind, placement.places, everywhere);
   const program = logitsProgram({ model, task, adapters: mounted(adapter), shape: { ...streams, M: places.length, chunks: 1 } });
@@ -247,7 +248,7 @@ function targets(
   rows: readonly GoldenRow[],
   { places }: Placement,
 ): { places: number[]; inputs: Map<string, Tensor> } {
-  const kind = model.architecture.heads[task]!.rows;
+  const kind = headOf(model.architecture, task)!.rows;
   const shift = task === "causal-lm" ? 1 : 0;
   const at = rows.map(({ labels = [] }) =>
     labels.flatMap((label, i) => (label === -100 || i < shift ? [] : [{ place: i - shift, label }])),

@@ -8,14 +8,19 @@ const command: Command = defineCommand({
   usage: "[options]",
   flags: {},
   run: async ({ output }) => {
-    const [{ listArchitectures }, { knownMethods }, { embeddedModels }] = await Promise.all([
+    const [{ listArchitectures }, { knownMethods }, { embeddedModels }, { tasksOf }] = await Promise.all([
       import("../../models/registry.ts"),
       import("../../adapters/bind.ts"),
       import("../../models/locate.ts"),
+      import("../../models/architecture.ts"),
     ]);
     const methods = [...knownMethods(), "full"].map((name) => name.toLowerCase().replaceAll("_", "-"));
-    const architectures = listArchitectures().flatMap(({ modelTypes, heads, defaultTargets }) =>
-      modelTypes.map((modelType) => ({ modelType, tasks: Object.keys(heads), defaultTargets })),
+    const architectures = listArchitectures().flatMap((architecture) =>
+      architecture.modelTypes.map((modelType) => ({
+        modelType,
+        tasks: tasksOf(architecture),
+        defaultTargets: architecture.defaultTargets,
+      })),
     );
     const embedded = embeddedModels().map((name) => `embedded:${name}`);
     output.result({ architectures, methods, embedded }, () =>

@@ -67,6 +67,8 @@ const flags = {
   maxSteps: { type: "integer", help: "Steps in all, instead of epochs" },
   lr: { type: "number", help: "Learning rate (2e-4; 5e-5 with --method full)" },
   loraplusRatio: { type: "number", help: "LoRA+: how many times faster B learns than A" },
+  labelSmoothing: { type: "number", help: "Share of each target spread over all classes, in training alone" },
+  modelDropout: { type: "boolean", help: "Draw the dropout of the checkpoint's own config.json" },
   scheduler: { type: "string", help: "Course of the learning rate", choices: SCHEDULERS },
   warmupSteps: { type: "integer", help: "Steps in which the learning rate rises" },
   warmupRatio: { type: "number", help: "The same as a share of all steps" },
