@@ -79,13 +79,11 @@ export function labelReader(
       for (const name of value) hot[classOf(name, where)] = 1;
       return hot;
     }
-    width ??= value.length;
-    if (value.length !== width) {
-      throw new DataError(`${where}: label has ${value.length} entries, one for each of ${width} classes is needed.`);
-    }
     const bad = value.findIndex((each) => each !== 0 && each !== 1);
-    if (bad === -1) return value as number[];
-    throw new DataError(`${where}: label[${bad}] is ${JSON.stringify(value[bad])}, 0 or 1 is needed.`);
+    if (bad !== -1) throw new DataError(`${where}: label[${bad}] is ${JSON.stringify(value[bad])}, 0 or 1 is needed.`);
+    width ??= value.length;
+    if (value.length === width) return value as number[];
+    throw new DataError(`${where}: label has ${value.length} entries, one for each of ${width} classes is needed.`);
   };
 
   return {
