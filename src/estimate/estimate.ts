@@ -4,6 +4,7 @@ import { bindContext } from "../adapters/adapter.ts";
 import { type AdapterConfig, bindMethod } from "../adapters/bind.ts";
 import type { BoundMethod } from "../adapters/method.ts";
 import { topological } from "../graph/graph.ts";
+import { headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { type ModelTrace, traceModel } from "../models/trace.ts";
 import { matrixOf } from "../models/weights.ts";
@@ -124,7 +125,7 @@ function memoryOf(
   method: BoundMethod,
 ): MemoryEstimate {
   const T = length + (method.virtual?.prompt ?? 0);
-  const { rows } = model.architecture.heads[task]!;
+  const { rows } = headOf(model.architecture, task)!;
   const { vocabularySize, labels } = model.config;
   const scores = task === "causal-lm" || task === "masked-lm" ? vocabularySize : labels;
   const shape = { B, T, ...headShape(rows === "targets" ? B * length : B, scores) };

@@ -2,15 +2,16 @@
 
 import { type AdapterConfig, parseAdapterConfig } from "../adapters/bind.ts";
 import { UsageError } from "../errors.ts";
+import { headOf, tasksOf } from "../models/architecture.ts";
 import { checkpointTask, type Model } from "../models/open.ts";
 import { peftTask } from "../program/setup.ts";
-import { TASKS, type Task } from "../task.ts";
+import type { Task } from "../task.ts";
 
 /** The task asked for, else the checkpoint's, else the first that the architecture has a head for. */
 export function planTask({ name, architecture, rawConfig }: Model, asked: Task | null): Task {
-  const heads = TASKS.filter((task) => architecture.heads[task]);
+  const heads = tasksOf(architecture);
   const task = asked ?? checkpointTask(rawConfig) ?? heads[0]!;
-  if (architecture.heads[task]) return task;
+  if (headOf(architecture, task)) return task;
   throw new UsageError(`--task ${task}: ${name} has no such head. It has ${heads.join(", ")}.`);
 }
 
