@@ -18,6 +18,7 @@ import { toFloat32 } from "../tensor/convert.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { computeDiffusion } from "./diffusion.ts";
+import { computeSchedules, schedulerFiles } from "./schedulers.ts";
 
 export interface VerifyInput {
   readonly folder: string;
@@ -45,9 +46,10 @@ export async function verifyHere(
   const { tensors: expected } = openSafetensors(path);
   const session = { threads };
   const held = new Map<string, FloatTensor>();
-  if (existsSync(join(folder, "model_index.json"))) {
+  const pipeline = existsSync(join(folder, "model_index.json"));
+  if (pipeline || schedulerFiles(folder).length > 0) {
     const given = new Map([...expected].map(([name, entry]) => [name, readTensor(entry)]));
-    const found = await computeDiffusion(folder, given, runtime, session);
+    const found = pipeline ? await computeDiffusion(folder, given, runtime, session) : computeSchedules(folder, given);
     for (const [name, { shape, data }] of found) held.set(name, floatTensor(shape, Float32Array.from(data, Number)));
     return finish(folder, write, expected, held);
   }
