@@ -4,7 +4,7 @@
  */
 
 import { existsSync, mkdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { ModelError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { readJsonObject } from "../files/json-file.ts";
@@ -44,6 +44,14 @@ export function openPeftFolder(path: string): PeftFolder {
   const pickled = join(path, PICKLED_FILE);
   if (existsSync(pickled)) return { path, config, tensors: openTorchFile(pickled).tensors };
   throw new ModelError(`${path}: no ${WEIGHTS_FILE} beside ${CONFIG_FILE}. Copy or train the adapter again.`);
+}
+
+/** The files of an opened folder, as relative paths: what another place needs to have the adapter. */
+export function peftFiles({ path, parts = [] }: PeftFolder): string[] {
+  const there = [CONFIG_FILE, WEIGHTS_FILE, PICKLED_FILE, PARTS_FILE, "lowrank.json"].filter((name) =>
+    existsSync(join(path, name)),
+  );
+  return [...there, ...parts.flatMap((part) => peftFiles(part).map((name) => `${basename(part.path)}/${name}`))];
 }
 
 function openParts(path: string): Pick<PeftFolder, "parts"> {

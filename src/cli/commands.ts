@@ -18,6 +18,7 @@ export const COMMANDS: Commands = new Map([
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
   ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
+  ["adapter push", entry("Upload an adapter to the hub", () => import("./commands/adapter-push.ts"))],
   [
     "adapter convert",
     entry("Convert an adapter from or to another tool's files", () => import("./commands/adapter-convert.ts")),

@@ -89,3 +89,33 @@ test("an adapter by its id, with a weight; a folder of that name wins", () =>
       await hub.close();
     }
   }));
+
+test("an adapter is uploaded with its card, and loads again from there", () =>
+  inScratch(async (folder) => {
+    const hub = await startHub({});
+    const before = { ...process.env };
+    Object.assign(process.env, { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: join(folder, "hub"), HF_TOKEN: "hf_write" });
+    try {
+      const adapter = golden(CASE, "trained");
+      const pushed = await lowrank("adapter", "push", adapter, "me/tuned", "--private", "--json");
+      expect(pushed).toMatchObject({ code: 0, events: [{ url: `${hub.endpoint}/me/tuned`, commit: COMMIT }] });
+      expect(hub.created).toEqual({ "me/tuned": true });
+      const [commit] = hub.commits;
+      expect(commit).toMatchObject({ repository: "me/tuned", title: "Upload adapter" });
+      const weights = readFileSync(join(adapter, "adapter_model.safetensors"));
+      expect(Buffer.from(commit!.files.get("adapter_model.safetensors")!)).toEqual(weights);
+      expect(new TextDecoder().decode(commit!.files.get("README.md"))).toContain("library_name: peft");
+      const again = await lowrank("adapter", "push", adapter, "me/tuned", "--message", "Second", "--json");
+      expect(again.code).toBe(0); // the repository is there: a new commit
+      expect(hub.commits.map(({ title }) => title)).toEqual(["Upload adapter", "Second"]);
+      process.env["HF_TOKEN"] = "hf_read";
+      const refused = await lowrank("adapter", "push", adapter, "me/tuned");
+      expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("no write access to me/tuned") });
+      process.env["HF_TOKEN"] = "";
+      const without = await lowrank("adapter", "push", adapter, "me/tuned");
+      expect(without).toMatchObject({ code: 2, stderr: expect.stringContaining("set HF_TOKEN") });
+    } finally {
+      process.env = before;
+      await hub.close();
+    }
+  }));

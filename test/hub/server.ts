@@ -11,7 +11,18 @@ export interface FakeRepository {
   readonly token?: string;
 }
 
+/** What an upload left: the commit's title, and content by path. */
+export interface FakeCommit {
+  readonly repository: string;
+  readonly title: string;
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
 export interface FakeHub {
+  /** Uploads in order. */
+  readonly commits: FakeCommit[];
+  /** Repositories made, with whether they are private. */
+  readonly created: Record<string, boolean>;
   readonly endpoint: string;
   /** "GET path" of every request, in order. */
   readonly requests: string[];
@@ -36,6 +47,8 @@ export async function startHub(repositories: Readonly<Record<string, FakeReposit
   const hub: FakeHub = {
     endpoint: address(server),
     requests: [],
+    commits: [],
+    created: {},
     leaked: [],
     cuts: new Map(),
     forged: new Map(),
@@ -56,9 +69,12 @@ export async function startHub(repositories: Readonly<Record<string, FakeReposit
     if (cut === undefined) return void response.end(bytes.subarray(from));
     response.write(bytes.subarray(from, from + cut), () => setTimeout(() => response.destroy(), 20));
   };
+  const stored = new Map<string, Uint8Array>(); // large files by SHA-256
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
     const url = new URL(request.url!, hub.endpoint);
     hub.requests.push(`${request.method} ${url.pathname}`);
+    if (request.method === "POST")
+      return void receive(request, response, url.pathname, hub, address(elsewhere), stored);
     const listing = /^\/api\/(models|datasets)\/([^/]+\/[^/]+)\/revision\/([^/]+)$/.exec(url.pathname);
     const file = /^\/(datasets\/)?([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname);
     const key = listing ? `${listing[1]}/${listing[2]}` : file ? `${file[1] ?? "models/"}${file[2]}` : "";
@@ -87,6 +103,13 @@ export async function startHub(repositories: Readonly<Record<string, FakeReposit
   });
   elsewhere.on("request", (request: IncomingMessage, response: ServerResponse) => {
     if (request.headers.authorization) hub.leaked.push(request.headers.authorization);
+    if (request.method === "PUT") {
+      void bodyOf(request).then((body) => {
+        stored.set(request.url!.slice(1), body);
+        response.setHeader("etag", "x").end();
+      });
+      return;
+    }
     const [, kind, owner, name, ...path] = decodeURIComponent(request.url!).split("/");
     send(path.join("/"), repositories[`${kind}/${owner}/${name}`]!.files[path.join("/")]!, request, response);
   });
@@ -120,4 +143,56 @@ function listening(server: Server): Promise<void> {
 
 function address(server: Server): string {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** The requests of an upload, as @huggingface/hub makes them: create, preupload, LFS batch, commit. */
+async function receive(
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: string,
+  hub: FakeHub,
+  store: string,
+  stored: ReadonlyMap<string, Uint8Array>,
+): Promise<void> {
+  const text = new TextDecoder().decode(await bodyOf(request));
+  const answer = (value: object): void => {
+    response.setHeader("content-type", "application/json").end(JSON.stringify(value));
+  };
+  if (request.headers.authorization !== "Bearer hf_write") return void response.writeHead(403).end("{}");
+  if (path === "/api/repos/create") {
+    const { name, organization, private: isPrivate } = JSON.parse(text) as Record<string, unknown>;
+    const id = organization ? `${organization}/${name}` : String(name);
+    if (id in hub.created) return void response.writeHead(409).end("{}");
+    hub.created[id] = isPrivate === true;
+    return answer({ url: `${hub.endpoint}/${id}` });
+  }
+  if (path.includes("/preupload/")) {
+    const { files } = JSON.parse(text) as { files: { path: string; size: number }[] };
+    return answer({
+      files: files.map((file) => ({ path: file.path, uploadMode: file.size > 1000 ? "lfs" : "regular" })),
+    });
+  }
+  if (path.endsWith("/info/lfs/objects/batch")) {
+    const { objects } = JSON.parse(text) as { objects: { oid: string; size: number }[] };
+    const actions = (oid: string): object => ({ upload: { href: `${store}/${oid}`, header: {} } });
+    return answer({
+      transfer: "basic",
+      objects: objects.map((object) => ({ ...object, actions: actions(object.oid) })),
+    });
+  }
+  const lines = text.split("\n").map((line) => JSON.parse(line) as { key: string; value: Record<string, string> });
+  const files = new Map<string, Uint8Array>();
+  for (const { key, value } of lines) {
+    if (key === "file") files.set(value["path"]!, Buffer.from(value["content"]!, "base64"));
+    if (key === "lfsFile") files.set(value["path"]!, stored.get(value["oid"]!)!);
+  }
+  const title = lines.find(({ key }) => key === "header")!.value["summary"]!;
+  hub.commits.push({ repository: /^\/api\/models\/(.+)\/commit\//.exec(path)![1]!, title, files });
+  answer({ commitOid: COMMIT, commitUrl: hub.endpoint, hookOutput: "" });
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of request) chunks.push(chunk as Uint8Array);
+  return Buffer.concat(chunks);
 }
