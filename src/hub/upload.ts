@@ -37,7 +37,7 @@ export async function uploadFolder(settings: HubSettings, options: UploadOptions
   ];
   try {
     try {
-      await createRepo({ ...common, private: isPrivate });
+      await createRepo({ ...common, visibility: isPrivate ? "private" : "public" });
     } catch (error) {
       if ((error as { statusCode?: unknown }).statusCode !== 409) throw error; // it exists: a new commit of it
     }

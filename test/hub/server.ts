@@ -160,10 +160,10 @@ async function receive(
   };
   if (request.headers.authorization !== "Bearer hf_write") return void response.writeHead(403).end("{}");
   if (path === "/api/repos/create") {
-    const { name, organization, private: isPrivate } = JSON.parse(text) as Record<string, unknown>;
+    const { name, organization, visibility } = JSON.parse(text) as Record<string, unknown>;
     const id = organization ? `${organization}/${name}` : String(name);
     if (id in hub.created) return void response.writeHead(409).end("{}");
-    hub.created[id] = isPrivate === true;
+    hub.created[id] = visibility === "private";
     return answer({ url: `${hub.endpoint}/${id}` });
   }
   if (path.includes("/preupload/")) {
