@@ -33,6 +33,12 @@ export function composeMethods(composed: readonly BoundMethod[]): BoundMethod {
     },
     mergeable: methods.every(({ mergeable }) => mergeable),
     unties: [...new Set(methods.flatMap(({ unties }) => unties))],
+    lowRank: (values) => {
+      const lists = methods
+        .filter(({ parameters: own }) => own.size > 0)
+        .map((method) => method.lowRank?.(values) ?? null);
+      return lists.some((list) => list === null) ? null : lists.flatMap((list) => list ?? []);
+    },
     replaced: (value) => new Map(methods.flatMap((method) => [...method.replaced(value)])),
     passes: (key) => methods.some((method) => method.passes?.(key)),
     decorate: (base, value, options) =>

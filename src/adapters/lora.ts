@@ -85,6 +85,13 @@ function branchMethod(branches: ReadonlyMap<string, Branch>, config: LoraConfig,
         }),
       ),
     unties: all.flatMap((branch) => readersOf(trace, branch.module)),
+    lowRank: (values) =>
+      all.every(({ kind, magnitude }) => kind === "linear" && !magnitude)
+        ? all.map((branch) => {
+            const { module, scaling } = branch;
+            return { module, scaling, ...plainFactors(branch, values) };
+          })
+        : null,
     replaced: () => new Map(),
     merge: (step) => {
       const branch = byMatrix.get(step.name);

@@ -62,6 +62,16 @@ export interface MergeStep {
   readonly weight: number;
 }
 
+/** y + scaling · (x·Aᵀ)·Bᵀ beside a linear layer. */
+export interface LowRankBranch {
+  readonly module: string;
+  /** [r, in] */
+  readonly A: FloatTensor;
+  /** [out, r] */
+  readonly B: FloatTensor;
+  readonly scaling: number;
+}
+
 export interface BoundMethod {
   /** The methods that this one was composed of. */
   readonly parts?: readonly BoundMethod[];
@@ -87,6 +97,8 @@ export interface BoundMethod {
   stored?(values: (key: string) => FloatTensor): ReadonlyMap<string, FloatTensor>;
   /** The tensor with the method merged in, accumulated in float64; null when the method leaves it as it is. */
   merge(step: MergeStep): Float32Array | null;
+  /** The whole method as branches beside linear layers; null, or absent, where it is more than that. */
+  lowRank?(values: (key: string) => FloatTensor): readonly LowRankBranch[] | null;
   /** The weights with the method's branches; `value` gives a parameter's value by key. */
   decorate(base: Weights, value: (key: string) => Value, options: DecorateOptions): Weights;
 }

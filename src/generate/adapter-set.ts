@@ -1,9 +1,10 @@
 /**
- * Adapters with weights, as a decoding session takes them. Adapters are mounted in numbered slots and weights are
- * multiplied into the tensors that are fed, so that a session serves every set of the same structure: switching
- * adapters or weights opens none.
+ * Adapters with weights, as decoding takes them. Sets of low-rank branches alone run together, whatever is in them: they
+ * are stacked. Others have sessions of their own: adapters are mounted in numbered slots and weights are multiplied into
+ * the tensors that are fed, so that a session serves every set of the same structure.
  */
 
+import { createHash } from "node:crypto";
 import type { Adapter } from "../adapters/adapter.ts";
 import { UsageError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
@@ -11,18 +12,33 @@ import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
 import type { MountedAdapter } from "../program/program.ts";
 import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
 import { readStored } from "./held.ts";
+import { type BranchSizes, type RankedAdapter, rankedAdapter } from "./rank-stack.ts";
 
 /** An adapter and the factor on its whole effect. */
 export type WeightedAdapter = readonly [adapter: Adapter, weight: number];
 
 export interface AdapterSet {
-  /** Names the structure: sets of one key run in the same sessions. */
+  /** Names contents and weights: equal ones compute the same. */
+  readonly identity: string;
+  /** Sequences of one group run in one batch. */
+  readonly group: string;
+  /** The set as part of a stack; empty for the base alone, null for a set that has to run by itself. */
+  readonly stacked: readonly StackedUse[] | null;
+  /** Names the structure of what is mounted: sets of one key run in the same sessions. */
   readonly key: string;
   readonly mounted: readonly MountedAdapter[];
-  /** Every adapter's tensors by input name. */
+  /** The mounted adapters' tensors by input name. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly virtual: VirtualTokens;
 }
+
+export interface StackedUse {
+  readonly adapter: RankedAdapter & { readonly sizes: BranchSizes };
+  readonly weight: number;
+}
+
+/** The group of all sets that can be stacked. */
+const STACKED = "stacked";
 
 /** Fields of a configuration that do not change what its tensors compute. */
 const PROVENANCE = new Set([
@@ -31,27 +47,25 @@ const PROVENANCE = new Set([
   "task_type",
   "inference_mode",
   "lora_dropout",
-  "init_lora_weights",
   "init_ia3_weights",
   "init_weights",
 ]);
 
 /** Makes the sets of one model, and keeps what they have in common: structures, and tensors with a weight in them. */
 export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]) => AdapterSet {
-  const structures = new WeakMap<Adapter, string>();
+  const facts = new WeakMap<Adapter, AdapterFacts>();
   const atWeight = new WeakMap<
     Adapter,
     { readonly weight: number; readonly tensors: ReadonlyMap<string, FloatTensor> }
   >();
 
-  const structureOf = (adapter: Adapter): string => {
-    const held = structures.get(adapter);
-    if (held !== undefined) return held;
-    const config = Object.entries(adapter.config).filter(([name]) => !PROVENANCE.has(name));
-    const shapes = [...adapter.method.parameters.values()].map(({ key, shape }) => `${key}[${shape}]`);
-    const structure = JSON.stringify([config.toSorted(([a], [b]) => (a < b ? -1 : 1)), shapes]);
-    structures.set(adapter, structure);
-    return structure;
+  const factsOf = (adapter: Adapter): AdapterFacts => {
+    const held = facts.get(adapter);
+    if (held) return held;
+    const structure = structureOf(adapter);
+    const made = { structure, identity: contentHash(adapter), ranked: rankedAdapter(adapter) };
+    facts.set(adapter, made);
+    return made;
   };
 
   /** The adapter's tensors at this weight; the last weight's are kept. */
@@ -71,19 +85,59 @@ export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]
     for (const [, weight] of used) {
       if (!Number.isFinite(weight)) throw new UsageError(`An adapter's weight is ${weight}; needed a finite number.`);
     }
+    const identity = used.map(([adapter, weight]) => `${factsOf(adapter).identity}@${weight}`).join("+");
+    const stacked = used.flatMap(([adapter, weight]) => {
+      const { ranked } = factsOf(adapter);
+      return ranked ? [{ adapter: ranked, weight }] : [];
+    });
+    if (stacked.length === used.length) {
+      return { identity, group: STACKED, stacked, key: "", mounted: [], tensors: new Map(), virtual: NO_VIRTUAL };
+    }
     const keys: string[] = [];
     const tensors = new Map<string, Tensor>();
     const mounted = used.map(([adapter, weight], slot): MountedAdapter => {
       const fed = takesWeightInTensors(adapter);
       const prefix = `adapter${slot}/`;
+      const { structure } = factsOf(adapter);
       for (const [key, tensor] of fed ? tensorsAt(adapter, weight) : adapter.tensors) tensors.set(prefix + key, tensor);
-      keys.push(fed ? structureOf(adapter) : `${structureOf(adapter)} at ${weight}`);
+      keys.push(fed ? structure : `${structure} at ${weight}`);
       return { method: adapter.method, prefix, weight: fed ? 1 : weight };
     });
-    return { key: keys.join("\n"), mounted, tensors, virtual: virtualOf(used) };
+    return {
+      identity,
+      group: identity,
+      stacked: null,
+      key: keys.join("\n"),
+      mounted,
+      tensors,
+      virtual: virtualOf(used),
+    };
   };
 }
 
+interface AdapterFacts {
+  readonly structure: string;
+  readonly identity: string;
+  readonly ranked: StackedUse["adapter"] | null;
+}
+
+function structureOf(adapter: Adapter): string {
+  const config = Object.entries(adapter.config).filter(([name]) => !PROVENANCE.has(name));
+  const shapes = [...adapter.method.parameters.values()].map(({ key, shape }) => `${key}[${shape}]`);
+  return JSON.stringify([config.toSorted(([a], [b]) => (a < b ? -1 : 1)), shapes]);
+}
+
+/** SHA-256 of configuration and values: what an adapter computes with, whatever it is called. */
+function contentHash({ config, method, tensors }: Adapter): string {
+  const fields = JSON.stringify(Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  const hash = createHash("sha256").update(`${fields.length} ${fields}`);
+  for (const key of method.parameters.keys()) {
+    const { data } = tensors.get(key)!;
+    hash.update(`${key.length} ${key} ${data.byteLength} `);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest("hex");
+}
 /** Whether the adapter's whole effect can be weighed in its tensors: linear in B, affine in IA3's factors and whole tensors. */
 function takesWeightInTensors({ config, method }: Adapter): boolean {
   if (config.peft_type === "LORA") return !config.use_dora && config.trainable_token_indices === null;

@@ -1,8 +1,8 @@
 /**
  * The decoding graph: new tokens against the keys and values of earlier ones. Prompts and single steps are the same
- * graph in other shapes.
- * Letters: B sequences, T new tokens each, S places of the cache each, M hidden rows that the head reads,
- * V vocabulary, KV key and value heads, D their width.
+ * graph at other sizes.
+ * Letters: B streams, T new tokens each, S places of the cache each, M hidden rows that the head reads, R ranks of
+ * stacked adapters, V vocabulary, KV key and value heads, D their width.
  */
 
 import { ModelError } from "../errors.ts";
@@ -11,20 +11,27 @@ import { gatherRows } from "../graph/ops/gather.ts";
 import type { Model } from "../models/open.ts";
 import { createStream } from "../models/stream.ts";
 import { type MountedAdapter, mount, type Program, parameterInputs } from "../program/program.ts";
+import type { Monomials, Sizes } from "../runtime/sized.ts";
 import { type HeldWeights, heldWeights } from "./held.ts";
+import type { BranchSizes } from "./rank-stack.ts";
+import { stackedWeights } from "./stacked-weights.ts";
 
 export interface DecodeShape {
   readonly B: number;
   readonly T: number;
-  /** 0 for a graph without a cache: the beginning of a sequence. */
+  /** 0 for a graph without a cache: the beginning of sequences. */
   readonly S: number;
   readonly M: number;
+  /** 0 for a graph without stacked adapters. */
+  readonly R: number;
 }
 
 export interface DecodeOptions {
   readonly model: Model;
-  readonly adapters: readonly MountedAdapter[];
-  readonly shape: DecodeShape;
+  /** Adapters that have the whole graph to themselves. */
+  readonly mounted: readonly MountedAdapter[];
+  /** Modules with stacked adapters beside them. */
+  readonly stacked: BranchSizes;
   /** Weights that are fed instead of mapped. */
   readonly held: HeldWeights;
 }
@@ -33,15 +40,32 @@ export interface DecodeOptions {
  * Outputs `logits` [M, V] of the hidden rows that the input `rows` names, and `keys.L` and `values.L` [B, KV, T, D] of
  * the new tokens for every layer L. With S > 0, `past.keys.L` and `past.values.L` [B, KV, S, D] are inputs.
  */
-export function decodeProgram({ model, adapters, shape: { B, T, S, M }, held }: DecodeOptions): Program {
+export function decodeProgram({ model, mounted, stacked, held }: DecodeOptions, shape: DecodeShape): Program {
   const head = model.architecture.heads["causal-lm"];
   if (!head) throw new ModelError(`${model.folder}: a ${model.rawConfig["model_type"]} model cannot generate text`);
+  const { B, T, S, M, R } = shape;
   const stream = createStream(B, T, { S });
-  const weights = mount(model, stream, adapters, parameterInputs(), false, (replaced) =>
+  const plain = mount(model, stream, mounted, parameterInputs(), false, (replaced) =>
     heldWeights(model.weights(stream, replaced), held, replaced),
   );
-  const hidden = model.architecture.hidden(weights, model.config, stream); // [N, C]
-  const rows = gatherRows(hidden, input("rows", "i32", [M])); // the head's matrix is the largest: only rows that count
-  const logits = head.logits(weights, model.config as never, rows); // [M, V]
+  const stack = R === 0 ? null : stackedWeights(plain, stacked, R);
+  const hidden = model.architecture.hidden(stack?.layers ?? plain, model.config, stream); // [N, C]
+  const rows = input("rows", "i32", [M]); // the head's matrix is the largest: it reads only rows that count
+  const logits = head.logits(stack?.head(rows) ?? plain, model.config as never, gatherRows(hidden, rows)); // [M, V]
   return { stream, outputs: new Map<string, Value>([["logits", logits], ...stream.produced]) };
+}
+
+/** Sizes to build the graph at; see `runtime/sized.ts`. Primes, so that no two extents are alike by chance. */
+const PROBE = { B: [2, 3], T: [37, 41], S: [67, 71], M: [11, 13], R: [5, 7] } as const;
+
+export function decodeSizes(names: readonly (keyof DecodeShape)[]): {
+  readonly probes: readonly Sizes[];
+  readonly monomials: Monomials;
+} {
+  const at = (raised: readonly string[]): Sizes =>
+    Object.fromEntries(names.map((name) => [name, PROBE[name][raised.includes(name) ? 1 : 0]]));
+  return {
+    monomials: [[], ...names.map((name) => [name]), ["B", "T"]],
+    probes: [at([]), ...names.map((name) => at([name])), at(["B", "T"]), at(names)],
+  };
 }

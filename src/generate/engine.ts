@@ -1,22 +1,32 @@
 /**
- * Runs the decoding graph: a session for each shape and set of adapters, opened on demand, the least recently used
- * closed beyond a limit. Runs of one engine follow each other, whoever asks for them.
+ * Runs the decoding graph for many sequences at once: those that begin together, and those that go on as rows of their
+ * pool. Sets of adapters that can be stacked share runs; every other set has its own.
+ * Letters: B streams, T new tokens each, S places of the cache, N = B·T, M rows of the head, R ranks of all adapters.
  */
 
 import type { Model } from "../models/open.ts";
-import { type Layout, streamInputs } from "../models/stream.ts";
+import { createStream, type Layout, streamInputs } from "../models/stream.ts";
 import type { ModelTrace } from "../models/trace.ts";
-import { bucket } from "../program/layout.ts";
 import type { Program } from "../program/program.ts";
-import type { Runtime, Session, SessionOptions } from "../runtime/session.ts";
+import { createSessions, type Sessions } from "../program/sessions.ts";
+import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterSet } from "./adapter-set.ts";
-import type { KeyValueCache } from "./cache.ts";
-import { type DecodeShape, decodeProgram } from "./decode-program.ts";
+import { type CacheRow, type Caches, createCaches } from "./cache.ts";
+import { type DecodeShape, decodeProgram, decodeSizes } from "./decode-program.ts";
 import { holdWeights } from "./held.ts";
+import { type BranchSizes, createRankStack } from "./rank-stack.ts";
+import { STACK_FACTORS } from "./stacked-weights.ts";
 
 /** Prompts are read in parts of at most this many tokens: attention then needs memory for a part, not for its square. */
-const LONGEST_RUN = 512;
+export const LONGEST_RUN = 512;
+/**
+ * Ranks that one run may stack, unless a single sequence needs more: every row computes with all of them, and beyond
+ * this two runs cost less than one.
+ */
+const MOST_RANKS = 256;
+/** Structures of adapters whose sessions are kept. */
+const LIMIT = 8;
 
 export interface EngineOptions {
   readonly model: Model;
@@ -25,8 +35,6 @@ export interface EngineOptions {
   readonly session: SessionOptions;
   /** Bytes that copies of the weights may take, which generation is faster from; 0 runs from the mapped file. */
   readonly holdBytes: number;
-  /** Sessions kept open. */
-  readonly limit?: number;
 }
 
 export interface Tokens {
@@ -36,129 +44,243 @@ export interface Tokens {
   readonly virtual: Int32Array;
 }
 
+/** Tokens behind those that a row holds. */
+export interface Work {
+  readonly row: CacheRow;
+  /** At least one, at most LONGEST_RUN. */
+  readonly tokens: Tokens;
+  readonly set: AdapterSet;
+}
+
 export interface Engine {
-  /**
-   * Runs tokens behind those of the cache, adds them to it, and returns the scores [V] after the last one.
-   */
-  extend(cache: KeyValueCache, tokens: Tokens, set: AdapterSet): Promise<Float32Array>;
+  readonly caches: Caches;
+  /** Runs every work, adds its tokens to its row, and returns the scores [V] after the last of them. */
+  step(works: readonly Work[]): Promise<Float32Array[]>;
   /** Scores [T, V] after every token of a sequence. */
   logits(tokens: Tokens, set: AdapterSet): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
-interface Opened {
-  readonly program: Program;
-  readonly session: Session;
-}
-
 export function createEngine(options: EngineOptions): Engine {
-  const { model, trace, runtime, session: sessionOptions, holdBytes, limit = 6 } = options;
+  const { model, trace, runtime, session, holdBytes } = options;
   const held = holdWeights(model, trace, holdBytes);
-  const opened = new Map<string, Opened>(); // least recently used first
+  const caches = createCaches(model.config);
+  const stack = createRankStack();
+  const opened = new Map<string, Sessions>(); // least recently used first
   const inTurn = turns();
+  const alone = dependsOnLength(model);
+  let stacked: BranchSizes = new Map(); // of every adapter so far: few graphs are needed
 
-  const open = async (shape: DecodeShape, set: AdapterSet): Promise<Opened> => {
-    const key = `${shape.B}x${shape.T}+${shape.S}>${shape.M} ${set.key}`;
+  const sessionsFor = async (set: AdapterSet, { S, R }: DecodeShape): Promise<Sessions> => {
+    const modules = R === 0 ? "" : [...stacked.keys()].join();
+    const key = `${S === 0 ? "first" : "next"} ${modules} ${set.key}`;
     const found = opened.get(key);
     opened.delete(key);
-    if (!found && opened.size >= limit) {
-      const [oldest, { session }] = opened.entries().next().value!;
+    if (!found && opened.size >= LIMIT) {
+      const [oldest, sessions] = opened.entries().next().value!;
       opened.delete(oldest);
-      await session.close();
+      await sessions.close();
     }
-    const program = found?.program ?? decodeProgram({ model, adapters: set.mounted, shape, held });
-    const entry = found ?? { program, session: await runtime.open(program.outputs, sessionOptions) };
+    const parts = { model, mounted: set.mounted, stacked, held };
+    const names = (["B", "T", "S", "M", "R"] as const).filter(
+      (name) => (name !== "S" || S > 0) && (name !== "R" || R > 0),
+    );
+    const entry =
+      found ??
+      createSessions({
+        runtime,
+        session,
+        ...decodeSizes(names),
+        build: ({ B = 0, T = 0, S: places = 0, M = 0, R: ranks = 0 }) =>
+          decodeProgram(parts, { B, T, S: places, M, R: ranks }),
+      });
     opened.set(key, entry);
     return entry;
   };
 
-  const run = async (shape: DecodeShape, run: Run, set: AdapterSet): Promise<ReadonlyMap<string, Tensor>> => {
-    const { program, session } = await open(shape, set);
-    const inputs = new Map<string, Tensor>([
-      ...held,
-      ...set.tensors,
-      ...streamInputs(program.stream, layoutOf(shape.T, run)),
-      ...(run.cache?.inputs() ?? []),
-      ["rows", { dtype: "i32", shape: [shape.M], data: run.rows }],
-    ]);
-    return session.run(inputs);
+  const execute = async (run: Run): Promise<ReadonlyMap<string, Tensor>> => {
+    const { set } = run.parts[0]!;
+    const arranged = stackInputs(run);
+    const { B, T, S, rows } = run;
+    const shape: DecodeShape = { B, T, S, M: rows.length, R: arranged.rank };
+    const sessions = await sessionsFor(set, shape);
+    const sizes = Object.fromEntries(Object.entries(shape).filter(([, size]) => size > 0));
+    return sessions.run(sizes, (program: Program) => {
+      return new Map<string, Tensor>([
+        ...held,
+        ...set.tensors,
+        ...arranged.tensors,
+        ...streamInputs(program.stream, layoutOf(run)),
+        ...run.past,
+        ["rows", { dtype: "i32", shape: [rows.length], data: rows }],
+      ]);
+    });
+  };
+
+  /** The stacked adapters of a run, and how much of each a token takes [N, R]. */
+  const stackInputs = ({ parts, B, T }: Run): { rank: number; tensors: ReadonlyMap<string, Tensor> } => {
+    const uses = parts.flatMap(({ set }) => set.stacked ?? []);
+    if (uses.length === 0) return { rank: 0, tensors: new Map() };
+    const missing = uses.flatMap(({ adapter }) => [...adapter.sizes].filter(([module]) => !stacked.has(module)));
+    if (missing.length > 0) stacked = new Map([...stacked, ...missing]);
+    const { rank, first, tensors } = stack.arrange([...new Set(uses.map(({ adapter }) => adapter))], stacked);
+    const factors = new Float32Array(B * T * rank);
+    for (const { set, start, tokens } of parts) {
+      for (const { adapter, weight } of set.stacked ?? []) {
+        for (let token = start; token < start + tokens.ids.length; token++) {
+          const at = token * rank + first.get(adapter)!;
+          for (let k = 0; k < adapter.rank; k++) factors[at + k]! += weight;
+        }
+      }
+    }
+    const named: [string, Tensor] = [STACK_FACTORS, { dtype: "f32", shape: [B * T, rank], data: factors }];
+    return { rank, tensors: new Map([...tensors, named]) };
+  };
+
+  /** Runs and stores what came of it. */
+  const finish = async (made: Run, works: readonly Work[], results: Map<Work, Float32Array>): Promise<void> => {
+    const outputs = await execute(made);
+    const { data, shape } = outputs.get("logits")!;
+    const V = shape[1]!;
+    made.parts.forEach(({ start, tokens, first }, i) => {
+      const work = works[i]!;
+      const positions = positionsOf(first, tokens.ids.length);
+      caches.append(work.row, { outputs, stream: Math.floor(start / made.T), at: start % made.T, positions });
+      results.set(work, (data as Float32Array).subarray(i * V, (i + 1) * V));
+    });
   };
 
   return {
-    extend: (cache, { ids, virtual }, set) =>
+    caches,
+    step: (works) =>
       inTurn(async () => {
-        const from = cache.length;
-        const longest = set.virtual.prefix + from + ids.length;
-        let scores = new Float32Array(0);
-        cache.reserve(from + ids.length);
-        for (let at = 0; at < ids.length; at += LONGEST_RUN) {
-          const count = Math.min(LONGEST_RUN, ids.length - at);
-          const T = count === 1 ? 1 : bucket(count);
-          const past = cache.length > 0 ? cache : null;
-          const part: Run = {
-            ids: ids.subarray(at, at + count),
-            virtual: virtual.subarray(at, at + count),
-            first: set.virtual.prefix + from + at,
-            longest,
-            cache: past,
-            rows: Int32Array.of(count - 1),
-          };
-          const outputs = await run({ B: 1, T, S: past?.capacity ?? 0, M: 1 }, part, set);
-          cache.append({ outputs, T, count, positions: positionsOf(part.first, count) });
-          scores = outputs.get("logits")!.data as Float32Array<ArrayBuffer>;
-        }
-        return scores;
+        const results = new Map<Work, Float32Array>();
+        for (const group of groupsOf(works, alone)) await finish(runOf(group), group, results);
+        return works.map((work) => results.get(work)!);
       }),
     logits: ({ ids, virtual }, set) =>
       inTurn(async () => {
-        const M = bucket(ids.length, 8);
-        const rows = Int32Array.from({ length: M }, (_, i) => Math.min(i, ids.length - 1));
-        const first = set.virtual.prefix;
-        const whole: Run = { ids, virtual, first, longest: first + ids.length, cache: null, rows };
-        const outputs = await run({ B: 1, T: bucket(ids.length), S: 0, M }, whole, set);
-        const { data, shape } = outputs.get("logits")!;
-        return (data as Float32Array).subarray(0, ids.length * shape[1]!);
+        const rows = Int32Array.from({ length: ids.length }, (_, i) => i);
+        const part: Part = { tokens: { ids, virtual }, set, start: 0, first: set.virtual.prefix };
+        const outputs = await execute({ B: 1, T: ids.length, S: 0, parts: [part], past: new Map(), rows });
+        return outputs.get("logits")!.data as Float32Array;
       }),
     close: () =>
       inTurn(async () => {
-        for (const { session } of opened.values()) await session.close();
+        for (const sessions of opened.values()) await sessions.close();
         opened.clear();
       }),
   };
 }
 
-interface Run extends Tokens {
-  /** Position of the first token. */
+/** One sequence's tokens in a run. */
+interface Part {
+  readonly tokens: Tokens;
+  readonly set: AdapterSet;
+  /** Where they begin among the N places. */
+  readonly start: number;
+  /** Position of the first. */
   readonly first: number;
-  /** Length of the sequence so far, which some position embeddings depend on. */
-  readonly longest: number;
-  readonly cache: KeyValueCache | null;
+}
+
+interface Run {
+  readonly B: number;
+  readonly T: number;
+  readonly S: number;
+  readonly parts: readonly Part[];
+  readonly past: ReadonlyMap<string, Tensor>;
   /** Hidden rows that the head reads [M]. */
   readonly rows: Int32Array;
 }
 
-/** The stream [T] of a run: its tokens in segment 0, and behind them places that nothing sees. */
-function layoutOf(T: number, { ids, virtual, first, longest }: Run): Layout {
-  const line = (values: Int32Array, fill: number): Int32Array => {
-    const all = new Int32Array(T).fill(fill);
-    all.set(values);
-    return all;
+/**
+ * Works that run together: beginnings of about one length as streams side by side, never end to end, so that what an
+ * adapter makes infinite stays in its own stream; single tokens as neighbouring rows of a pool, rows between them idle;
+ * longer continuations one by one.
+ */
+function groupsOf(works: readonly Work[], alone: boolean): Work[][] {
+  const groups: Work[][] = [];
+  const open = new Map<unknown, Work[]>();
+  const join = (key: unknown, work: Work, fits: (held: readonly Work[]) => boolean): void => {
+    const held = open.get(key);
+    if (!alone && held && fits(held) && ranksOf([...held, work]) <= MOST_RANKS) held.push(work);
+    else {
+      const fresh = [work];
+      open.set(key, fresh);
+      groups.push(fresh);
+    }
   };
-  return {
-    B: 1,
-    T,
-    ids: line(ids, 0),
-    positions: line(positionsOf(first, ids.length), 0),
-    segments: line(new Int32Array(ids.length), -1),
-    typeIds: new Int32Array(T),
-    virtual: line(virtual, 0),
-    longest,
-    draw: 0,
+  const lengthOf = ({ tokens }: Work): number => tokens.ids.length;
+  const beginnings = works.filter(({ row }) => row.length === 0).toSorted((a, b) => lengthOf(a) - lengthOf(b));
+  for (const work of beginnings) {
+    const T = lengthOf(work);
+    join(work.row.group, work, (held) => (held.length + 1) * T <= LONGEST_RUN && 2 * lengthOf(held[0]!) >= T);
+  }
+  const others = works.filter(({ row }) => row.length > 0).toSorted((a, b) => a.row.slot - b.row.slot);
+  for (const work of others) {
+    if (lengthOf(work) === 1) join(work.row.pool, work, () => true);
+    else groups.push([work]);
+  }
+  return groups;
+}
+
+function ranksOf(works: readonly Work[]): number {
+  const adapters = new Set(works.flatMap(({ set }) => (set.stacked ?? []).map(({ adapter }) => adapter)));
+  return [...adapters].reduce((sum, { rank }) => sum + rank, 0);
+}
+
+function runOf(works: readonly Work[]): Run {
+  const T = Math.max(...works.map(({ tokens }) => tokens.ids.length));
+  const { row } = works[0]!;
+  const fresh = row.length === 0;
+  const slots = works.map((work, i) => (fresh ? i : work.row.slot));
+  const first = Math.min(...slots);
+  const B = Math.max(...slots) - first + 1;
+  const parts = works.map(({ tokens, set, row: { length } }, i): Part => {
+    return { tokens, set, start: (slots[i]! - first) * T, first: set.virtual.prefix + length };
+  });
+  const cached = fresh ? { S: 0, past: new Map() } : { S: row.pool.places, past: row.pool.inputs(first, B) };
+  return { B, T, parts, rows: lastRows(parts), ...cached };
+}
+
+function lastRows(parts: readonly Part[]): Int32Array {
+  return Int32Array.from(parts, ({ start, tokens }) => start + tokens.ids.length - 1);
+}
+
+/** The streams of a run; where nothing stands, tokens are in no segment and nothing sees them. */
+function layoutOf({ B, T, parts }: Pick<Run, "B" | "T" | "parts">): Layout {
+  const N = B * T;
+  const layout = {
+    ids: new Int32Array(N),
+    positions: new Int32Array(N),
+    segments: new Int32Array(N).fill(-1),
+    virtual: new Int32Array(N),
   };
+  let longest = 0;
+  for (const { tokens, start, first } of parts) {
+    const count = tokens.ids.length;
+    layout.ids.set(tokens.ids, start);
+    layout.virtual.set(tokens.virtual, start);
+    layout.positions.set(positionsOf(first, count), start);
+    layout.segments.fill(0, start, start + count);
+    longest = Math.max(longest, first + count);
+  }
+  return { B, T, ...layout, typeIds: new Int32Array(N), longest, draw: 0 };
 }
 
 function positionsOf(first: number, count: number): Int32Array {
   return Int32Array.from({ length: count }, (_, i) => first + i);
+}
+
+/** Whether some of the model's inputs follow the longest row's length (dynamic rotary scaling): rows then run alone. */
+function dependsOnLength(model: Model): boolean {
+  const stream = createStream(1, 1);
+  model.architecture.hidden(model.weights(stream), model.config, stream);
+  const layout = layoutOf({ B: 1, T: 1, parts: [] });
+  const [short, long] = [1, 2 ** 30].map((longest) =>
+    streamInputs(stream, { ...layout, positions: Int32Array.of(1), longest }),
+  );
+  return [...short!].some(([name, { data }]) => data.join() !== long!.get(name)!.data.join());
 }
 
 /** Runs tasks one after the other, in the order they were asked for; one that fails does not stop the next. */

@@ -1,13 +1,15 @@
-/** The loop of generation: prompt, then token by token, with text streamed as it is settled. */
+/** Generation as a caller sees it: options in, pieces out as they come, the whole at the end. */
 
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ModelError, UsageError } from "../errors.ts";
 import { type Base, demandTokenizer } from "../program/setup.ts";
 import type { AdapterSet, WeightedAdapter } from "./adapter-set.ts";
-import { createCache } from "./cache.ts";
 import { type ChatRequest, renderChat } from "./chat.ts";
 import type { Engine, Tokens } from "./engine.ts";
+import type { PrefixCache } from "./prefix-cache.ts";
 import { createSampler, type Sampling } from "./sample.ts";
+import type { Job, Scheduler } from "./scheduler.ts";
+import { type FinishReason, type Piece, sequenceJob, type TokenLogprobs } from "./sequence.ts";
 import { stopFilter } from "./stop.ts";
 
 /** What to go on from: one of a text, which is used as it is, messages for the chat template, or token ids. */
@@ -16,14 +18,19 @@ export type Prompt =
   | { readonly messages: ChatRequest["messages"]; readonly tools?: readonly unknown[] }
   | { readonly tokenIds: ArrayLike<number> };
 
+export interface CompletionOptions extends Sampling {
+  /** Most tokens of the completion. Default 128. */
+  readonly maxTokens?: number;
+  /** Texts that end the completion; they are no part of it. */
+  readonly stop?: readonly string[];
+  /** Go on past end tokens. */
+  readonly ignoreEnd?: boolean;
+  /** Tell each token's log probability, and those of so many best tokens beside it. */
+  readonly logprobs?: number;
+}
+
 export type GenerateOptions = Prompt &
-  Sampling & {
-    /** Most tokens of the completion. Default 128. */
-    readonly maxTokens?: number;
-    /** Texts that end the completion; they are no part of it. */
-    readonly stop?: readonly string[];
-    /** Go on past end tokens. */
-    readonly ignoreEnd?: boolean;
+  CompletionOptions & {
     /** Adapters with their weights; their effects add up. */
     readonly adapters?: readonly WeightedAdapter[];
     /** Ends the completion early, with finishReason "cancelled". */
@@ -37,14 +44,10 @@ export const GENERATE_DEFAULTS = {
   topP: 1,
   minP: 0,
   repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
   seed: 0,
 } as const;
-
-/** What comes at once: a token and the text that it settles, which may be none; at the end text alone. */
-export interface Piece {
-  readonly text: string;
-  readonly tokenIds: readonly number[];
-}
 
 export interface Completion {
   /** Without special tokens and stop strings; "" for a model without a tokenizer. */
@@ -57,82 +60,116 @@ export interface Completion {
   readonly firstTokenMs: number;
   /** Of the tokens after the first; of the first when it is the only one. */
   readonly tokensPerSecond: number;
-  /** "stop": an end token or a stop string; "length": maxTokens, or the model's last position. */
-  readonly finishReason: "stop" | "length" | "cancelled";
+  readonly finishReason: FinishReason;
+  readonly logprobs?: readonly TokenLogprobs[];
 }
 
 export interface Generation {
   readonly base: Base;
   readonly engine: Engine;
+  readonly scheduler: Scheduler;
+  readonly prefixes: PrefixCache;
   readonly set: AdapterSet;
   readonly ends: ReadonlySet<number>;
 }
 
-/** Tokens reserved for a completion from the start; longer ones grow the cache on their way. */
-const RESERVED = 192;
-
+/** Runs a completion among the others of the scheduler. Leaving the iteration early cancels it. */
 export async function* generateTokens(
   generation: Generation,
   options: GenerateOptions,
 ): AsyncGenerator<Piece, Completion> {
   const started = performance.now();
-  const { base, engine, set, ends } = generation;
-  const { maxTokens = GENERATE_DEFAULTS.maxTokens, stop = [], ignoreEnd = false, signal } = options;
+  const cancel = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, cancel.signal]) : cancel.signal;
+  const pieces: Piece[] = [];
+  let wake: () => void = () => {};
+  let outcome: { readonly error: Error | null; readonly reason: FinishReason } | null = null;
+  const { job, promptTokens } = prepare(generation, options, {
+    signal,
+    emit: (piece) => {
+      pieces.push(piece);
+      wake();
+    },
+    done: (error, reason) => {
+      outcome = { error, reason };
+      wake();
+    },
+  });
+  const withdraw = generation.scheduler.add(job);
+  signal.addEventListener("abort", withdraw, { once: true });
+  const ended = (): typeof outcome => outcome;
+  const made: Piece[] = [];
+  let firstAt = started;
+  try {
+    for (;;) {
+      const piece = pieces.shift();
+      if (piece) {
+        if (made.length === 0) firstAt = performance.now();
+        made.push(piece);
+        yield piece;
+      } else if (ended()) break;
+      else
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+    }
+  } finally {
+    if (!ended()) cancel.abort();
+  }
+  const { error, reason } = ended()!;
+  if (error) throw error;
+  const finished = performance.now();
+  const tokenIds = made.flatMap((piece) => piece.tokenIds);
+  const count = tokenIds.length;
+  return {
+    text: made.map(({ text }) => text).join(""),
+    tokenIds,
+    promptTokens,
+    completionTokens: count,
+    firstTokenMs: firstAt - started,
+    tokensPerSecond: count > 1 ? ((count - 1) * 1000) / (finished - firstAt) : (count * 1000) / (finished - started),
+    finishReason: reason,
+    ...(options.logprobs === undefined ? {} : { logprobs: made.flatMap(({ logprobs = [] }) => logprobs) }),
+  };
+}
+
+interface Callbacks {
+  readonly signal: AbortSignal;
+  emit(piece: Piece): void;
+  done(error: Error | null, reason: FinishReason): void;
+}
+
+/** Checks the options and makes a job of them. Throws UsageError and ModelError. */
+function prepare(
+  { base, engine, prefixes, set, ends }: Generation,
+  options: GenerateOptions,
+  callbacks: Callbacks,
+): { readonly job: Job; readonly promptTokens: number } {
+  const { maxTokens = GENERATE_DEFAULTS.maxTokens, stop = [], ignoreEnd = false, logprobs } = options;
   if (!Number.isInteger(maxTokens) || maxTokens < 1)
     throw new UsageError(`max tokens is ${maxTokens}; needed 1 or more.`);
+  if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= 20))
+    throw new UsageError(`logprobs is ${logprobs}; needed 0 to 20.`);
   const ids = promptIds(base, options);
   const prompt = withVirtual(ids, set.virtual.prompt);
   const limit = Math.min(maxTokens, roomFor(base, set.virtual.prefix + prompt.ids.length));
   const sampler = createSampler(options);
-  for (const id of ids) sampler.seen(id);
-  const filter = stopFilter(stop);
-  const stream = base.tokenizer?.stream();
+  for (const id of ids) sampler.seen(id, "prompt");
   if (stop.length > 0) demandTokenizer(base);
-
-  const cache = createCache(base.model.config);
-  cache.reserve(prompt.ids.length + Math.min(limit, RESERVED));
-  const tokenIds: number[] = [];
-  let text = "";
-  let finishReason: Completion["finishReason"] = "length";
-  let firstAt = started;
-  let next: Tokens = prompt;
-  while (tokenIds.length < limit) {
-    if (signal?.aborted) {
-      finishReason = "cancelled";
-      break;
-    }
-    const token = sampler.next(await engine.extend(cache, next, set));
-    if (tokenIds.length === 0) firstAt = performance.now();
-    tokenIds.push(token);
-    sampler.seen(token);
-    const ended = ends.has(token) && !ignoreEnd;
-    const fresh = ended ? "" : filter.push(stream?.push(token) ?? "");
-    text += fresh;
-    yield { text: fresh, tokenIds: [token] };
-    if (ended || filter.stopped) {
-      finishReason = "stop";
-      break;
-    }
-    next = { ids: Int32Array.of(token), virtual: new Int32Array(1) };
-  }
-  if (!filter.stopped) {
-    let rest = filter.push(stream?.end() ?? "");
-    if (filter.stopped) finishReason = "stop";
-    else rest += filter.end();
-    text += rest;
-    if (rest !== "") yield { text: rest, tokenIds: [] };
-  }
-  const finished = performance.now();
-  const count = tokenIds.length;
-  return {
-    text,
-    tokenIds,
-    promptTokens: ids.length,
-    completionTokens: count,
-    firstTokenMs: firstAt - started,
-    tokensPerSecond: count > 1 ? ((count - 1) * 1000) / (finished - firstAt) : (count * 1000) / (finished - started),
-    finishReason,
-  };
+  const job = sequenceJob({
+    engine,
+    prefixes,
+    set,
+    prompt,
+    limit,
+    ends: ignoreEnd ? new Set() : ends,
+    sampler,
+    filter: stopFilter(stop),
+    stream: base.tokenizer?.stream() ?? null,
+    logprobs: logprobs ?? null,
+    ...callbacks,
+  });
+  return { job, promptTokens: ids.length };
 }
 
 /** The prompt's token ids. Throws UsageError for none, and for ids that the model does not have. */

@@ -3,13 +3,17 @@
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { openPeftFolder } from "../adapters/peft-folder.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { LowrankError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
 import { openBase, settle } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import { adapterSets, type WeightedAdapter } from "./adapter-set.ts";
 import { endTokens } from "./end-tokens.ts";
 import { createEngine } from "./engine.ts";
-import { type Completion, type GenerateOptions, generateTokens, type Piece, withVirtual } from "./generate.ts";
+import { type Completion, type GenerateOptions, generateTokens, withVirtual } from "./generate.ts";
+import { createPrefixCache } from "./prefix-cache.ts";
+import { createScheduler } from "./scheduler.ts";
+import type { Piece } from "./sequence.ts";
 
 export interface LoadOptions {
   /** Threads to compute with. Default 0: one a core. */
@@ -19,6 +23,12 @@ export interface LoadOptions {
    * mapped file. Default 4 GiB.
    */
   readonly holdBytes?: number;
+  /** Completions that are computed together; more wait. Default 32. */
+  readonly rows?: number;
+  /** Tokens of prompts and completions that those hold together. Default 65536. */
+  readonly cacheTokens?: number;
+  /** Bytes of finished sequences that are kept for prompts which begin alike. Default 256 MiB; 0 keeps none. */
+  readonly prefixBytes?: number;
 }
 
 export interface LoadedBase {
@@ -38,14 +48,16 @@ export interface LoadedBase {
 
 /** Opens a model by folder, or `embedded:NAME`. Throws ModelError for one that does not generate text. */
 export async function loadBase(name: string, options: LoadOptions, runtime: Runtime): Promise<LoadedBase> {
-  const { threads = 0, holdBytes = 4 * 2 ** 30 } = options;
+  const { threads = 0, holdBytes = 4 * 2 ** 30, rows = 32, cacheTokens = 65536, prefixBytes = 2 ** 28 } = options;
   const base = openBase(name);
   const { model, trace } = settle(base, "causal-lm");
   const engine = createEngine({ model, trace, runtime, session: { threads }, holdBytes });
+  const scheduler = createScheduler(engine, { rows, tokens: cacheTokens });
+  const prefixes = createPrefixCache(prefixBytes);
   const ends = endTokens(base);
   const setOf = adapterSets(model);
   const generate = (request: GenerateOptions): AsyncGenerator<Piece, Completion> =>
-    generateTokens({ base, engine, ends, set: setOf(request.adapters ?? []) }, request);
+    generateTokens({ base, engine, scheduler, prefixes, ends, set: setOf(request.adapters ?? []) }, request);
   return {
     model,
     tokenizer: base.tokenizer,
@@ -64,6 +76,9 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
       const tokens = withVirtual(Int32Array.from(tokenIds), prompt);
       return (await engine.logits(tokens, set)).subarray(prompt * model.config.vocabularySize);
     },
-    close: () => engine.close(),
+    close: async () => {
+      await scheduler.stop(new LowrankError("The base was closed."));
+      await engine.close();
+    },
   };
 }

@@ -1,6 +1,6 @@
 /**
  * The choice of the next token from its scores, with transformers' rules and order (`generation/logits_process.py`):
- * repetition penalty, temperature, top-k, top-p, min-p, draw.
+ * bias, repetition penalty, temperature, top-k, top-p, min-p, draw. Presence and frequency penalties are OpenAI's.
  */
 
 import { UsageError } from "../errors.ts";
@@ -17,6 +17,12 @@ export interface Sampling {
   readonly minP?: number;
   /** Makes tokens of prompt and completion less likely when above 1. Default 1. */
   readonly repetitionPenalty?: number;
+  /** Taken off the score of every token that the completion holds, -2 to 2. Default 0. */
+  readonly presencePenalty?: number;
+  /** Taken off the score of a token for each time that the completion holds it, -2 to 2. Default 0. */
+  readonly frequencyPenalty?: number;
+  /** Added to the scores of tokens by id, -100 to 100. */
+  readonly logitBias?: Readonly<Record<number, number>>;
   /** Fixes the draws. Default 0. */
   readonly seed?: number;
 }
@@ -24,13 +30,14 @@ export interface Sampling {
 export interface Sampler {
   /** The next token for scores [V], which are left as they are. */
   next(scores: Float32Array): number;
-  /** Tells of a token of the sequence: those of the prompt too. */
-  seen(token: number): void;
+  /** Tells of a token of the sequence: of the prompt, or one that was generated. */
+  seen(token: number, from: "prompt" | "completion"): void;
 }
 
 /** Throws UsageError for values that mean nothing. */
 export function createSampler(options: Sampling = {}): Sampler {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
+  const { presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
   demand(temperature >= 0 && Number.isFinite(temperature), "temperature", temperature, "a number from 0");
   demand(Number.isInteger(topK) && topK >= 0, "top-k", topK, "a whole number from 0");
   demand(topP > 0 && topP <= 1, "top-p", topP, "a number above 0, to 1");
@@ -42,16 +49,42 @@ export function createSampler(options: Sampling = {}): Sampler {
     "a number above 0",
   );
   demand(Number.isSafeInteger(seed), "seed", seed, "a whole number");
+  for (const [name, penalty] of [
+    ["presence penalty", presencePenalty],
+    ["frequency penalty", frequencyPenalty],
+  ] as const) {
+    demand(Math.abs(penalty) <= 2, name, penalty, "a number from -2 to 2");
+  }
+  const biases = Object.entries(logitBias).map(([id, bias]) => [Number(id), bias] as const);
+  for (const [id, bias] of biases) {
+    demand(Number.isInteger(id) && id >= 0, "a token of the logit bias", id, "a whole number from 0");
+    demand(Math.abs(bias) <= 100, "a logit bias", bias, "a number from -100 to 100");
+  }
   const random = randomStream(seed);
   const before = new Set<number>();
+  const counts = new Map<number, number>();
+  const changes = biases.length > 0 || repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+
+  const changed = (scores: Float32Array): Float32Array => {
+    if (!changes) return scores;
+    const all = scores.slice();
+    for (const [token, bias] of biases) if (token < all.length) all[token]! += bias;
+    if (repetitionPenalty !== 1) penalise(all, before, repetitionPenalty);
+    if (presencePenalty !== 0 || frequencyPenalty !== 0) {
+      for (const [token, count] of counts) all[token]! -= presencePenalty + count * frequencyPenalty;
+    }
+    return all;
+  };
+
   return {
-    seen: (token) => {
+    seen: (token, from) => {
       before.add(token);
+      if (from === "completion") counts.set(token, (counts.get(token) ?? 0) + 1);
     },
     next: (scores) => {
-      const penalised = repetitionPenalty === 1 ? scores : penalise(scores, before, repetitionPenalty);
-      if (temperature === 0) return largest(penalised);
-      return draw(candidates(penalised, { temperature, topK, topP, minP }), random);
+      const own = changed(scores);
+      if (temperature === 0) return largest(own);
+      return draw(candidates(own, { temperature, topK, topP, minP }), random);
     },
   };
 }
@@ -111,13 +144,35 @@ function draw(from: readonly Candidate[], random: Random): number {
   return from.at(-1)!.token;
 }
 
-function penalise(scores: Float32Array, tokens: Iterable<number>, penalty: number): Float32Array {
-  const changed = scores.slice();
+function penalise(scores: Float32Array, tokens: Iterable<number>, penalty: number): void {
   for (const token of tokens) {
-    const score = changed[token];
-    if (score !== undefined) changed[token] = score < 0 ? score * penalty : score / penalty;
+    const score = scores[token];
+    if (score !== undefined) scores[token] = score < 0 ? score * penalty : score / penalty;
   }
-  return changed;
+}
+
+/** A token with the natural logarithm of its probability. */
+export interface TokenProbability {
+  readonly token: number;
+  readonly logprob: number;
+}
+
+/** The model's own log probability of `token`, and of the `top` best ones, before sampling's options. */
+export function logProbabilities(
+  scores: Float32Array,
+  token: number,
+  top: number,
+): TokenProbability & { readonly top: readonly TokenProbability[] } {
+  const best = scores[largest(scores)]!;
+  let sum = 0;
+  for (const score of scores) sum += Math.exp(score - best);
+  const shift = best + Math.log(sum);
+  const limit = top > 0 ? nthLargest(scores, Math.min(top, scores.length)) : Number.POSITIVE_INFINITY;
+  const found: TokenProbability[] = [];
+  for (let i = 0; i < scores.length; i++)
+    if (scores[i]! >= limit) found.push({ token: i, logprob: scores[i]! - shift });
+  found.sort((a, b) => b.logprob - a.logprob || a.token - b.token);
+  return { token, logprob: scores[token]! - shift, top: found.slice(0, top) };
 }
 
 /** The n-th largest score: the smallest of a heap of the n largest. */

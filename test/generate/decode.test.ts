@@ -1,8 +1,8 @@
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import type { AdapterSet } from "../../src/generate/adapter-set.ts";
-import { createCache } from "../../src/generate/cache.ts";
+import { adapterSets } from "../../src/generate/adapter-set.ts";
+import type { CacheRow } from "../../src/generate/cache.ts";
 import { createEngine, type Engine } from "../../src/generate/engine.ts";
 import { largest } from "../../src/generate/sample.ts";
 import { checkpointTask, openModel, traceChecked } from "../../src/models/open.ts";
@@ -10,7 +10,6 @@ import { knownModelTypes } from "../../src/models/registry.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { caseFolder } from "../goldens/harness.ts";
 
-const NONE: AdapterSet = { key: "", mounted: [], tensors: new Map(), virtual: { prompt: 0, prefix: 0 } };
 const PROMPT = [5, 17, 3, 39, 22, 8, 31, 11, 30, 2, 9, 33, 28];
 
 /** Cases whose rotary frequencies change with the length of the sequence: earlier keys keep theirs, as in transformers. */
@@ -25,6 +24,13 @@ const tokens = (ids: readonly number[]): { ids: Int32Array; virtual: Int32Array 
   virtual: new Int32Array(ids.length),
 });
 
+const NONE = adapterSets(openModel(`${caseFolder("llama-gqa-tied")}/model`))([]);
+
+async function extend(engine: Engine, row: CacheRow, ids: readonly number[]): Promise<Float32Array> {
+  const [scores] = await engine.step([{ row, tokens: tokens(ids), set: NONE }]);
+  return scores!;
+}
+
 async function withEngine<R>(name: string, holdBytes: number, use: (engine: Engine) => Promise<R>): Promise<R> {
   const model = openModel(`${caseFolder(name)}/model`);
   const trace = traceChecked(model, "causal-lm");
@@ -36,12 +42,12 @@ async function withEngine<R>(name: string, holdBytes: number, use: (engine: Engi
   }
 }
 
-async function greedy(engine: Engine, name: string, count: number): Promise<number[]> {
-  const cache = createCache(openModel(`${caseFolder(name)}/model`).config);
+async function greedy(engine: Engine, count: number): Promise<number[]> {
+  const row = engine.caches.open(NONE.group, 1);
   const all = [...PROMPT];
   let next = all;
   for (let i = 0; i < count; i++) {
-    const token = largest(await engine.extend(cache, tokens(next), NONE));
+    const token = largest(await extend(engine, row, next));
     all.push(token);
     next = [token];
   }
@@ -57,7 +63,7 @@ test.each(cases)(
   async ({ name, model }) => {
     const count = Math.min(60, (model.config.maxPositions ?? 1000) - PROMPT.length);
     await withEngine(name, 1e9, async (engine) => {
-      const all = await greedy(engine, name, count);
+      const all = await greedy(engine, count);
       const scores = await engine.logits(tokens(all), NONE);
       const V = model.config.vocabularySize;
       const whole = all.slice(PROMPT.length).map((_, i) => {
@@ -71,14 +77,14 @@ test.each(cases)(
 
 test.each(cases)(
   "$name: a prompt read in parts, from copied or mapped weights, gives the same scores",
-  async ({ name, model }) => {
+  async ({ name }) => {
     const read = (holdBytes: number, cuts: readonly number[]): Promise<Float32Array> =>
       withEngine(name, holdBytes, async (engine) => {
-        const cache = createCache(model.config);
+        const row = engine.caches.open(NONE.group, 1);
         let scores = new Float32Array();
         for (const [i, cut] of cuts.entries()) {
           const part = PROMPT.slice(cuts[i - 1] ?? 0, cut);
-          scores = (await engine.extend(cache, tokens(part), NONE)) as Float32Array<ArrayBuffer>;
+          scores = (await extend(engine, row, part)) as Float32Array<ArrayBuffer>;
         }
         return scores;
       });
@@ -98,10 +104,10 @@ test.each(cases)(
 test("forgetting the end of a cache and going on gives the scores of the shorter sequence", async () => {
   const name = "llama-gqa-tied";
   await withEngine(name, 1e9, async (engine) => {
-    const cache = createCache(openModel(`${caseFolder(name)}/model`).config);
-    await engine.extend(cache, tokens(PROMPT), NONE);
-    cache.truncate(5);
-    const scores = await engine.extend(cache, tokens([7]), NONE);
+    const row = engine.caches.open(NONE.group, 1);
+    await extend(engine, row, PROMPT);
+    engine.caches.truncate(row, 5);
+    const scores = await extend(engine, row, [7]);
     const wanted = await engine.logits(tokens([...PROMPT.slice(0, 5), 7]), NONE);
     const V = scores.length;
     scores.forEach((value, i) => {

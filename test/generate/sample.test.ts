@@ -59,9 +59,9 @@ test("the same seed draws the same tokens, another seed others", () => {
 
 test("repetition penalty divides positive scores and multiplies negative ones of seen tokens", () => {
   const sampler = createSampler({ repetitionPenalty: 2 });
-  sampler.seen(1);
+  sampler.seen(1, "prompt");
   expect(sampler.next(scores)).toBe(3);
-  sampler.seen(3);
+  sampler.seen(3, "completion");
   expect(sampler.next(scores)).toBe(2);
 });
 

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseChat, renderChat } from "../../src/generate/chat.ts";
-import type { GenerateOptions, Piece } from "../../src/generate/generate.ts";
+import type { GenerateOptions } from "../../src/generate/generate.ts";
 import { type LoadedBase, loadBase } from "../../src/generate/load.ts";
+import type { Piece } from "../../src/generate/sequence.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { caseFolder } from "../goldens/harness.ts";
 
@@ -141,11 +142,15 @@ test("a messages file is a list or an object, and is refused otherwise", () => {
   expect(() => parseChat([{ content: "x" }], "f")).toThrow(/message 1/);
 });
 
-test("an aborted signal ends the completion", async () => {
+test("an aborted signal ends the completion, and so does leaving the iteration", async () => {
   const controller = new AbortController();
-  const generation = base.generate({ prompt: "hello", maxTokens: 30, ignoreEnd: true, signal: controller.signal });
-  await generation.next();
+  const generation = base.generate({ prompt: "hello", maxTokens: 50, ignoreEnd: true, signal: controller.signal });
+  expect((await generation.next()).done).toBe(false);
   controller.abort();
-  const rest = await generation.next();
-  expect(rest).toMatchObject({ done: true, value: { completionTokens: 1, finishReason: "cancelled" } });
+  let result = await generation.next();
+  while (!result.done) result = await generation.next(); // pieces that were on their way
+  expect(result.value.finishReason).toBe("cancelled");
+  expect(result.value.completionTokens).toBeLessThan(50);
+  for await (const _piece of base.generate({ prompt: "hello", maxTokens: 50, ignoreEnd: true })) break;
+  expect((await base.complete({ prompt: "hello", maxTokens: 2, ignoreEnd: true })).completionTokens).toBe(2);
 });
