@@ -115,6 +115,16 @@ export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]
   };
 }
 
+/** A set of one mounted method whose tensors are in training, so that nothing of it may be kept. */
+export function mountedSet(
+  identity: string,
+  adapter: MountedAdapter,
+  tensors: ReadonlyMap<string, Tensor>,
+  virtual: VirtualTokens,
+): AdapterSet {
+  return { identity, group: identity, stacked: null, key: identity, mounted: [adapter], tensors, virtual };
+}
+
 interface AdapterFacts {
   readonly structure: string;
   readonly identity: string;

@@ -73,7 +73,10 @@ export function createScheduler(
   const refill = (entry: Active): void => {
     try {
       const works = entry.job.works();
-      if (works.length === 0) return close(entry, null);
+      if (works.length === 0) {
+        close(entry, null);
+        return;
+      }
       entry.works = works;
       entry.read.splice(0, entry.read.length, ...works.map(() => 0));
       entry.scores.splice(0, entry.scores.length, ...works.map(() => null));

@@ -3,10 +3,13 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { isChat } from "../data/formats.ts";
 import { DataError, messageOf, UsageError } from "../errors.ts";
+import { mountedSet } from "../generate/adapter-set.ts";
 import { parseChat } from "../generate/chat.ts";
 import { endTokens } from "../generate/end-tokens.ts";
 import { createEngine } from "../generate/engine.ts";
 import { generateTokens, type Prompt } from "../generate/generate.ts";
+import { createPrefixCache } from "../generate/prefix-cache.ts";
+import { createScheduler } from "../generate/scheduler.ts";
 import { NO_VIRTUAL } from "../program/layout.ts";
 import type { MountedAdapter } from "../program/program.ts";
 import { demandTokenizer, type Setup } from "../program/setup.ts";
@@ -50,10 +53,12 @@ export function createSampler(
     samples: async function* (step, parameters) {
       const engine = createEngine({ ...setup, runtime, session, holdBytes: 0 });
       const virtual = adapter.method.virtual ?? NO_VIRTUAL;
-      const set = { key: "training", mounted: [adapter], tensors: parameters, virtual };
+      const set = mountedSet("training", adapter, parameters, virtual);
+      const scheduler = createScheduler(engine, { rows: 1, tokens: Number.POSITIVE_INFINITY });
+      const generation = { base: setup, engine, scheduler, prefixes: createPrefixCache(0), ends, set };
       try {
         for (const { shown, prompt } of prompts) {
-          const pieces = generateTokens({ base: setup, engine, ends, set }, { ...prompt, maxTokens });
+          const pieces = generateTokens(generation, { ...prompt, maxTokens });
           for (;;) {
             const { done, value } = await pieces.next();
             if (!done) continue;
