@@ -3,7 +3,7 @@
 import { DataError } from "../errors.ts";
 import type { Task } from "../task.ts";
 import { type ChatTemplate, chatTemplateOf } from "./chat-template.ts";
-import { type Example, targetCount } from "./example.ts";
+import { type Example, targetCount, tokenCount } from "./example.ts";
 import { describe, type Format, formatOf, taskOf } from "./formats.ts";
 import { type LabelReader, labelReader } from "./labels.ts";
 import { type Row, readRows } from "./read-rows.ts";
@@ -59,14 +59,15 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
     const where = `${file}:${line}`;
     const { truncated, ...read } = readRow(value, format, settings, labels, where);
     const example: Example = { ...read, line };
-    const length = example.ids.length;
+    const sides = [example.ids, ...(example.rejected ? [example.rejected.ids] : [])];
+    const length = Math.max(...sides.map((ids) => ids.length));
     if (length === 0) throw new DataError(`${where}: the row has no tokens. Remove it.`);
     if (maxPositions !== null && length > maxPositions) {
       throw new DataError(
         `${where}: the row has ${length} tokens, the model has ${maxPositions} positions. Use --max-length ${maxPositions} or less.`,
       );
     }
-    const beyond = example.ids.find((id) => id >= options.vocabularySize); // pre-tokenized rows are checked before
+    const beyond = sides.flatMap((ids) => ids.find((id) => id >= options.vocabularySize) ?? [])[0]; // pre-tokenized rows are checked before
     if (beyond !== undefined) {
       throw new DataError(
         `${where}: the tokenizer gives the token id ${beyond}, the model's vocabulary has 0 to ${options.vocabularySize - 1}. ` +
@@ -77,7 +78,7 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
     const drawsTargets = task === "masked-lm" && format === "text";
     if (targets === 0 && !drawsTargets) untargeted.push({ line, truncated });
     examples.push(example);
-    tokens += length;
+    tokens += tokenCount(example);
     targetTokens += targets;
     if (truncated) truncatedLines.add(line);
   }

@@ -16,13 +16,15 @@ export type Format =
   | "segments"
   | "labelled-text"
   | "labelled-pair"
-  | "words";
-
-/** Rows that are known by name but not read: preferences, which a loss of their own trains. */
-type Refused = "preference pairs" | "KTO judgements";
+  | "words"
+  | "preference"
+  | "conversational-preference"
+  | "openai-preference"
+  | "judged"
+  | "conversational-judged";
 
 interface Rule {
-  readonly format: Format | Refused;
+  readonly format: Format;
   readonly fits: (row: JsonObject) => boolean;
 }
 
@@ -35,14 +37,17 @@ const has = (...keys: readonly string[]): ((row: JsonObject) => boolean) => {
 const RULES: readonly Rule[] = [
   { format: "tokens", fits: has("input_ids", "labels") },
   { format: "labelled-tokens", fits: has("input_ids", "label") },
-  {
-    format: "preference pairs",
-    fits: (row) => has("chosen", "rejected")(row) || has("input", "preferred_output")(row),
-  },
+  { format: "openai-preference", fits: has("input", "preferred_output", "non_preferred_output") },
+  { format: "conversational-preference", fits: (row) => has("chosen", "rejected")(row) && Array.isArray(row["chosen"]) },
+  { format: "preference", fits: has("chosen", "rejected") },
   { format: "messages", fits: has("messages") },
   { format: "sharegpt", fits: has("conversations") },
   { format: "segments", fits: has("segments") },
-  { format: "KTO judgements", fits: has("prompt", "completion", "label") },
+  {
+    format: "conversational-judged",
+    fits: (row) => has("prompt", "completion", "label")(row) && Array.isArray(row["completion"]),
+  },
+  { format: "judged", fits: has("prompt", "completion", "label") },
   {
     format: "conversational-completion",
     fits: (row) =>
@@ -72,18 +77,17 @@ const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: rea
   "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: LABELLED },
   "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: LABELLED },
   words: { keys: '{"tokens", "ner_tags" or "labels"}', tasks: ["token-classification"] },
+  preference: { keys: '{"prompt", "chosen", "rejected"}', tasks: ["causal-lm"] },
+  "conversational-preference": { keys: '{"prompt", "chosen", "rejected"} of messages', tasks: ["causal-lm"] },
+  "openai-preference": { keys: '{"input", "preferred_output", "non_preferred_output"}', tasks: ["causal-lm"] },
+  judged: { keys: '{"prompt", "completion", "label"}', tasks: ["causal-lm"] },
+  "conversational-judged": { keys: '{"prompt", "completion", "label"} of messages', tasks: ["causal-lm"] },
 };
 
 /** The row's format. Throws a DataError that begins with `where` (file:line) for rows that are not read. */
 export function formatOf(row: JsonObject, where: string): Format {
   const format = RULES.find((rule) => rule.fits(row))?.format;
-  if (format !== undefined && isRead(format)) return format;
-  if (format !== undefined) {
-    throw new DataError(
-      `${where}: rows of ${format} need preference tuning, which lowrank cannot do yet. To learn the good answers alone, ` +
-        `turn them into {"prompt", "completion"} rows, or into {"messages"} that end with the good answer.`,
-    );
-  }
+  if (format !== undefined) return format;
   const keys = Object.keys(row)
     .map((key) => `"${key}"`)
     .join(", ");
@@ -128,9 +132,11 @@ export function taskOf(
 
 /** Whether rows of the format go through the chat template. */
 export function isChat(format: Format): boolean {
-  return ["messages", "conversational-completion", "sharegpt", "alpaca"].includes(format);
+  return ["messages", "sharegpt", "alpaca", "openai-preference"].includes(format) || format.startsWith("conversational-");
 }
 
-function isRead(format: Format | Refused): format is Format {
-  return format in READ;
+/** What rows say of answers: which of two is better, whether one is good, or nothing. */
+export function judgementOf(format: Format): "pairs" | "verdicts" | null {
+  if (format.endsWith("preference")) return "pairs";
+  return format.endsWith("judged") ? "verdicts" : null;
 }

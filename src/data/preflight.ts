@@ -32,6 +32,10 @@ export interface DataReport {
     readonly more: number;
     /** The row's own label, where it has one. */
     readonly label?: number | readonly number[];
+    /** The worse answer of a pair, from the prompt on. */
+    readonly rejected?: { readonly tokens: readonly TokenView[]; readonly more: number };
+    /** Whether its answer was judged a good one. */
+    readonly desirable?: boolean;
   };
   /** What is no error, and yet unlikely to be meant. */
   readonly doubts: readonly string[];
@@ -49,7 +53,8 @@ export interface PreflightOptions {
 
 export function preflight(data: Dataset, options: PreflightOptions): DataReport {
   const { examples, task, format, statistics } = data;
-  const longest = examples.reduce((best, example) => (example.ids.length > best.ids.length ? example : best));
+  const length = ({ ids, rejected }: Example): number => Math.max(ids.length, rejected?.ids.length ?? 0);
+  const longest = examples.reduce((best, example) => (length(example) > length(best) ? example : best));
   const perToken = examples.some(({ labels }) => labels !== undefined);
   const shown =
     (options.line === undefined ? undefined : examples.find(({ line }) => line === options.line)) ??
@@ -60,18 +65,20 @@ export function preflight(data: Dataset, options: PreflightOptions): DataReport 
     task,
     ...statistics,
     targetShare: perToken ? statistics.targetTokens / statistics.tokens : null,
-    longestRow: { line: longest.line, tokens: longest.ids.length },
+    longestRow: { line: longest.line, tokens: length(longest) },
     sample: {
       line: shown.line,
       ...tokenViews(shown, task, options),
       ...(shown.label === undefined ? {} : { label: shown.label }),
+      ...(shown.rejected === undefined ? {} : { rejected: tokenViews(shown.rejected, task, options) }),
+      ...(shown.desirable === undefined ? {} : { desirable: shown.desirable }),
     },
     doubts: doubtsOf(data, options),
   };
 }
 
 function tokenViews(
-  { ids, labels }: Example,
+  { ids, labels }: Pick<Example, "ids" | "labels">,
   task: Task,
   { tokenizer, limit = Number.POSITIVE_INFINITY }: PreflightOptions,
 ): { readonly tokens: TokenView[]; readonly more: number } {

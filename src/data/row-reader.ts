@@ -6,9 +6,10 @@ import { chatTokens } from "./chat-targets.ts";
 import type { ChatTemplate } from "./chat-template.ts";
 import { readConversation } from "./conversation.ts";
 import { type Example, IGNORED } from "./example.ts";
-import type { Format } from "./formats.ts";
+import { type Format, isChat } from "./formats.ts";
 import { isObject, type JsonObject, kindOf } from "./json-values.ts";
 import type { LabelReader } from "./labels.ts";
+import { sidesOf, verdict } from "./preference-rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface RowSettings {
@@ -73,6 +74,19 @@ export function readRow(
       const { ids, labels: targets } = chatTokens(conversation, template, tokenizer, { maskPrompt, where });
       return cut(ids, targets, settings.maxLength);
     }
+    case "preference":
+    case "conversational-preference":
+    case "openai-preference": {
+      const sides = sidesOf(row, format, where);
+      const [chosen, rejected] = [sides.chosen, sides.rejected].map((side) => answer(side, isChat(format), settings, labels, where));
+      const truncated = chosen!.truncated || rejected!.truncated;
+      return { ...chosen!, rejected: { ids: rejected!.ids, labels: rejected!.labels! }, truncated };
+    }
+    case "judged":
+    case "conversational-judged": {
+      const { label, ...rest } = row;
+      return { ...answer(rest, isChat(format), settings, labels, where), desirable: verdict(label, where) };
+    }
     case "segments":
       return segments(row, settings, where);
     case "labelled-text":
@@ -86,6 +100,12 @@ export function readRow(
     case "words":
       return words(row, settings, labels, where);
   }
+}
+
+/** A prompt and its answer, of which only the answer is judged, whatever --no-mask-prompt says. */
+function answer(row: JsonObject, chat: boolean, settings: RowSettings, labels: LabelReader, where: string): ReadRow {
+  const format = chat ? "conversational-completion" : "prompt-completion";
+  return readRow(row, format, { ...settings, maskPrompt: true }, labels, where);
 }
 
 function cut(ids: Int32Array, labels: Int32Array | undefined, limit: number): ReadRow {

@@ -3,7 +3,7 @@
 import { DataError } from "../errors.ts";
 import { hash2 } from "../tensor/random.ts";
 import type { Dataset } from "./dataset.ts";
-import { type Example, targetCount } from "./example.ts";
+import { type Example, targetCount, tokenCount } from "./example.ts";
 
 /**
  * The rows to train on and those to evaluate on: `share` of them, at least one, by the seed alone, so that the same file and
@@ -35,7 +35,7 @@ function part(data: Dataset, examples: readonly Example[]): Dataset {
     examples,
     statistics: {
       rows: examples.length,
-      tokens: examples.reduce((sum, { ids }) => sum + ids.length, 0),
+      tokens: examples.reduce((sum, example) => sum + tokenCount(example), 0),
       targetTokens: examples.reduce((sum, example) => sum + targetCount(example, data.task), 0),
       truncatedRows: examples.filter(({ line }) => cut.has(line)).length,
       droppedRows: 0,

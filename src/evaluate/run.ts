@@ -2,6 +2,8 @@
 
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile } from "../data/folder.ts";
+import { judgementOf } from "../data/formats.ts";
+import { DataError } from "../errors.ts";
 import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision } from "../precision/precision.ts";
 import { openBase, readData } from "../program/setup.ts";
@@ -67,6 +69,11 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     maxLength,
     maskPrompt,
   });
+  if (judgementOf(dataset.format) !== null) {
+    throw new DataError(
+      `${data}: rows of preferences are judged beside a reference, in training: lowrank train --eval-data ${data}. For the loss of the good answers alone, give rows of {"prompt", "completion"}.`,
+    );
+  }
   const { setup: settled, loaded } = settleWithAdapters(base, opened, task, dataset.task);
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { precision, cacheDir, levels }) };

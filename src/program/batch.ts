@@ -100,6 +100,14 @@ export function prepareBatch(examples: readonly Example[], facts: BatchFacts, we
   return { shape: { B, T, M, chunks }, layout, places, targets: inputs, tokens, targetCount: count };
 }
 
+/** The batch with a weight for each target, in the order of the examples and of their targets. */
+export function withWeights(batch: Batch, weights: readonly number[]): Batch {
+  const data = new Float32Array(batch.shape.M);
+  data.set(weights);
+  const targets = new Map([...batch.targets, ["weights", { dtype: "f32", shape: [data.length], data }] as const]);
+  return { ...batch, targets };
+}
+
 /** Every input of a program but the adapters' tensors. `draw` fixes the batch's random draws. */
 export function batchInputs(program: Program, batch: Batch, draw: number): Map<string, Tensor> {
   return new Map([...streamInputs(program.stream, { ...batch.layout, draw }, batch.shape.M), ...batch.targets]);

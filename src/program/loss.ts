@@ -86,6 +86,18 @@ export function chunkedLoss(
   ]);
 }
 
+/** The loss of each of `rows` [M, C] by itself: [M, 1]. No chunk's scores outlive it. */
+export function chunkedRows(rows: Value, chunks: number, lossOf: RowLoss): Value {
+  const size = rows.shape[0]! / chunks;
+  const losses: Value[] = [];
+  for (let from = 0; from < rows.shape[0]!; from += size) {
+    const part = slice(rows, 0, from, from + size);
+    const done = losses.at(-1);
+    losses.push(lossOf(done ? after(part, done) : part, from, from + size));
+  }
+  return concat(losses, 0);
+}
+
 /** Gradients of Σ wᵢ·lossᵢ. A head without trainable tensors keeps rows apart: their weights then cost a pass over [n, C]. */
 function chunkGradient(
   rowLosses: Value,

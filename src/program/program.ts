@@ -6,6 +6,7 @@ import type { BoundMethod } from "../adapters/method.ts";
 import { gradient } from "../autodiff/gradient.ts";
 import { ModelError } from "../errors.ts";
 import { input, type Value } from "../graph/graph.ts";
+import { reshape } from "../graph/ops/broadcast.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import { slice } from "../graph/ops/movement.ts";
 import { type Head, headOf } from "../models/architecture.ts";
@@ -14,7 +15,14 @@ import { createStream, type Stream } from "../models/stream.ts";
 import type { Weights } from "../models/weights.ts";
 import { labelsValues, type Task } from "../task.ts";
 import type { ProgramShape } from "./layout.ts";
-import { binaryCrossEntropy, chunkedLoss, crossEntropy, squaredError } from "./loss.ts";
+import {
+  binaryCrossEntropy,
+  chunkedLoss,
+  chunkedRows,
+  crossEntropy,
+  type RowLoss,
+  squaredError,
+} from "./loss.ts";
 
 /** An adapter as programs take it: bound to the model, with the name that keeps its tensors apart and its weight. */
 export interface MountedAdapter {
@@ -61,6 +69,14 @@ export function trainProgram(options: ProgramOptions): Program {
 export function lossProgram(options: ProgramOptions): Program {
   const built = buildHead(options, false);
   return { stream: built.stream, outputs: new Map([["loss", buildLoss(options, built, [])]]) };
+}
+
+/** Builds the loss of each target: output `losses` [M, 1]. `dropout` as in training, for a step's own forward pass. */
+export function targetLossProgram(options: ProgramOptions, dropout: boolean): Program {
+  const built = buildHead(options, dropout);
+  const { M, chunks } = options.shape;
+  const losses = chunkedRows(built.rows, chunks, lossOfRows(options, built));
+  return { stream: built.stream, outputs: new Map([["losses", reshape(losses, [M, 1])]]) };
 }
 
 /** Builds the head's scores: output `logits` [M, classes] for the rows that the input `rows` names. */
@@ -137,20 +153,25 @@ export function parameterInputs(): Built["parameter"] {
   };
 }
 
-function buildLoss(
-  { model, task, labelSmoothing = 0, shape: { M, chunks } }: ProgramOptions,
-  { weights, head, rows }: Built,
-  trainable: Value[],
-): Value {
+function buildLoss(options: ProgramOptions, built: Built, trainable: Value[]): Value {
+  const { M, chunks } = options.shape;
   const rowWeights = input("weights", "f32", [M]);
+  return chunkedLoss(built.rows, rowWeights, { chunks, trainable }, lossOfRows(options, built));
+}
+
+/** The loss of each hidden row against its target, which the inputs `labels` or `values` hold. */
+function lossOfRows(
+  { model, task, labelSmoothing = 0, shape: { M } }: ProgramOptions,
+  { weights, head }: Built,
+): RowLoss {
   const { vocabularySize, labels: classCount } = model.config;
   const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : classCount;
   const targets = labelsValues(task) ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
-  return chunkedLoss(rows, rowWeights, { chunks, trainable }, (part, from, to) => {
+  return (part, from, to) => {
     const scores = head.logits(weights, model.config as never, part);
     const partTargets = slice(targets, 0, from, to);
     if (task === "regression") return squaredError(scores, partTargets);
     if (task === "multi-label-classification") return binaryCrossEntropy(scores, partTargets);
     return crossEntropy(scores, partTargets, labelSmoothing);
-  });
+  };
 }

@@ -5,6 +5,7 @@ import { UsageError } from "../errors.ts";
 import { PRECISIONS, type Precision } from "../precision/precision.ts";
 import { PACKINGS, type Packing } from "../program/layout.ts";
 import { TASKS, type Task } from "../task.ts";
+import { PREFERENCE_LOSSES, type PreferenceLoss } from "./preference.ts";
 import { SCHEDULERS, type Scheduler } from "./schedule.ts";
 
 export interface TrainOptions {
@@ -22,6 +23,13 @@ export interface TrainOptions {
   readonly task: Task | null;
   /** "lora", "full", or another method; null: the adapter configuration's. */
   readonly method: string | null;
+  /** How judged answers are learnt from; null: DPO for pairs, KTO for single answers, and no such loss for other rows. */
+  readonly loss: PreferenceLoss | null;
+  /** How strongly preferences hold the model to its reference. */
+  readonly beta: number;
+  /** KTO: what good and bad answers weigh. */
+  readonly desirableWeight: number;
+  readonly undesirableWeight: number;
   /** An adapter_config.json (or its folder) to take the method's settings from. */
   readonly adapterConfig: string | null;
   /** A PEFT folder whose adapter is trained on. */
@@ -39,7 +47,7 @@ export interface TrainOptions {
   readonly epochs: number;
   /** Updates in all; null: as many as `epochs` take. */
   readonly maxSteps: number | null;
-  /** Learning rate; null: 2e-4, for full fine-tuning 5e-5. */
+  /** Learning rate; null: 2e-4, for full fine-tuning 5e-5, for preferences 1e-5. */
   readonly lr: number | null;
   /** LoRA+: how many times faster B learns than A; null: as fast. */
   readonly loraplusRatio: number | null;
@@ -103,6 +111,10 @@ const schema = z.strictObject({
   out: z.string(),
   task: z.enum(TASKS).nullable().default(null),
   method: z.string().nullable().default(null),
+  loss: z.enum(PREFERENCE_LOSSES).nullable().default(null),
+  beta: z.number().positive().default(0.1),
+  desirableWeight: z.number().min(0).default(1),
+  undesirableWeight: z.number().min(0).default(1),
   adapterConfig: z.string().nullable().default(null),
   initAdapter: z.string().nullable().default(null),
   adapterFields: z.record(z.string(), z.unknown()).default({}),

@@ -58,38 +58,47 @@ export function dataTable(report: DataReport): string {
 
 /** The sample as text, with its targets told apart: a line for each stretch of either. */
 export function sampleText({ sample }: DataReport, style: Style): string {
+  const worse = sample.rejected ? ["rejected:", ...stretchesOf(sample.rejected.tokens, style)] : [];
+  return [heading(sample), ...stretchesOf(sample.tokens, style), ...worse].join("\n");
+}
+
+function stretchesOf(tokens: readonly TokenView[], style: Style): string[] {
   const stretches: { target: boolean; text: string }[] = [];
-  for (const token of sample.tokens) {
+  for (const token of tokens) {
     const last = stretches.at(-1);
     if (last?.target === token.target) last.text += shown(token);
     else stretches.push({ target: token.target, text: shown(token) });
   }
-  const lines = stretches.map(({ target, text }) =>
+  return stretches.map(({ target, text }) =>
     target ? style.bold(`  target  ${quoted(text)}`) : style.dim(`          ${quoted(text)}`),
   );
-  return [heading(sample), ...lines].join("\n");
 }
 
 /** The sample token by token. */
 function sampleTokens({ sample }: DataReport, style: Style): string {
+  const worse = sample.rejected ? ["rejected:", ...tokenLines(sample.rejected.tokens, style)] : [];
+  return [heading(sample), ...tokenLines(sample.tokens, style), ...worse].join("\n");
+}
+
+function tokenLines(tokens: readonly TokenView[], style: Style): string[] {
   const rows = table(
-    sample.tokens.map((token) => [
+    tokens.map((token) => [
       token.id,
       token.target ? "target" : "",
       token.text === null ? "" : quoted(token.text),
     ]),
     "  ",
   ).split("\n");
-  const lines = rows.map((line, i) => (sample.tokens[i]!.target ? style.bold(line) : style.dim(line)));
-  return [heading(sample), ...lines].join("\n");
+  return rows.map((line, i) => (tokens[i]!.target ? style.bold(line) : style.dim(line)));
 }
 
 export function doubts(report: DataReport): string[] {
   return report.doubts.map((doubt) => `Warning: ${doubt}`);
 }
 
-function heading({ line, tokens, more, label }: DataReport["sample"]): string {
-  const labelled = label === undefined ? "" : `, label ${JSON.stringify(label)}`;
+function heading({ line, tokens, more, label, desirable }: DataReport["sample"]): string {
+  const said = label ?? desirable;
+  const labelled = said === undefined ? "" : `, label ${JSON.stringify(said)}`;
   return `line ${line}, ${tokens.length + more} tokens${more > 0 ? `, the first ${tokens.length}` : ""}${labelled}:`;
 }
 
