@@ -38,7 +38,10 @@ const RULES: readonly Rule[] = [
   { format: "tokens", fits: has("input_ids", "labels") },
   { format: "labelled-tokens", fits: has("input_ids", "label") },
   { format: "openai-preference", fits: has("input", "preferred_output", "non_preferred_output") },
-  { format: "conversational-preference", fits: (row) => has("chosen", "rejected")(row) && Array.isArray(row["chosen"]) },
+  {
+    format: "conversational-preference",
+    fits: (row) => has("chosen", "rejected")(row) && Array.isArray(row["chosen"]),
+  },
   { format: "preference", fits: has("chosen", "rejected") },
   { format: "messages", fits: has("messages") },
   { format: "sharegpt", fits: has("conversations") },
@@ -132,7 +135,9 @@ export function taskOf(
 
 /** Whether rows of the format go through the chat template. */
 export function isChat(format: Format): boolean {
-  return ["messages", "sharegpt", "alpaca", "openai-preference"].includes(format) || format.startsWith("conversational-");
+  return (
+    ["messages", "sharegpt", "alpaca", "openai-preference"].includes(format) || format.startsWith("conversational-")
+  );
 }
 
 /** What rows say of answers: which of two is better, whether one is good, or nothing. */

@@ -49,7 +49,9 @@ export function verdict(value: unknown, where: string): boolean {
 
 function sides(rest: JsonObject, prompt: unknown, chosen: unknown, rejected: unknown, where: string): Sides {
   if (alike(chosen, rejected)) {
-    throw new DataError(`${where}: the chosen and the rejected answer are the same, so nothing is preferred. Remove the row.`);
+    throw new DataError(
+      `${where}: the chosen and the rejected answer are the same, so nothing is preferred. Remove the row.`,
+    );
   }
   return { chosen: { ...rest, prompt, completion: chosen }, rejected: { ...rest, prompt, completion: rejected } };
 }

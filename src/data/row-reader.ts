@@ -78,7 +78,9 @@ export function readRow(
     case "conversational-preference":
     case "openai-preference": {
       const sides = sidesOf(row, format, where);
-      const [chosen, rejected] = [sides.chosen, sides.rejected].map((side) => answer(side, isChat(format), settings, labels, where));
+      const [chosen, rejected] = [sides.chosen, sides.rejected].map((side) =>
+        answer(side, isChat(format), settings, labels, where),
+      );
       const truncated = chosen!.truncated || rejected!.truncated;
       return { ...chosen!, rejected: { ids: rejected!.ids, labels: rejected!.labels! }, truncated };
     }

@@ -15,14 +15,7 @@ import { createStream, type Stream } from "../models/stream.ts";
 import type { Weights } from "../models/weights.ts";
 import { labelsValues, type Task } from "../task.ts";
 import type { ProgramShape } from "./layout.ts";
-import {
-  binaryCrossEntropy,
-  chunkedLoss,
-  chunkedRows,
-  crossEntropy,
-  type RowLoss,
-  squaredError,
-} from "./loss.ts";
+import { binaryCrossEntropy, chunkedLoss, chunkedRows, crossEntropy, type RowLoss, squaredError } from "./loss.ts";
 
 /** An adapter as programs take it: bound to the model, with the name that keeps its tensors apart and its weight. */
 export interface MountedAdapter {

@@ -38,7 +38,7 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
   readonly seconds: number;
   /** What a preference loss says of the rows: `rewards/margins` and others, by TRL's names. */
-  readonly [metric: `${string}/${string}`]: number;
+  readonly [metric: string]: number | string;
 }
 
 export interface EvalEvent {

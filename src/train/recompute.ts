@@ -5,6 +5,7 @@ import type { Example } from "../data/example.ts";
 import { type BatchFacts, prepareBatch } from "../program/batch.ts";
 import { peakBytes } from "../program/memory.ts";
 import { type ProgramOptions, trainProgram } from "../program/program.ts";
+import { answersOf } from "./judge.ts";
 import type { TrainOptions } from "./options.ts";
 import { passesOf } from "./passes.ts";
 
@@ -34,8 +35,9 @@ export function planMemory(
   memory: number = totalmem(),
 ): MemoryPlan {
   const { recompute, batchSize, tokensPerBatch } = options;
+  const answers = examples.flatMap((row) => answersOf(row));
   const largest = (rows: number, tokens: number | null): Example[] => {
-    const longest = examples.toSorted((a, b) => b.ids.length - a.ids.length).slice(0, rows);
+    const longest = answers.toSorted((a, b) => b.ids.length - a.ids.length).slice(0, rows);
     return passesOf(longest, ({ ids }) => [ids.length + facts.virtual.prompt], {
       batchSize: rows,
       tokensPerBatch: tokens,
@@ -46,7 +48,7 @@ export function planMemory(
     const { shape } = prepareBatch(batch, facts, 1);
     return peakBytes(trainProgram({ ...program, shape, recompute: again }).outputs.values());
   };
-  const batch = largest(batchSize, tokensPerBatch);
+  const batch = largest((batchSize * answers.length) / examples.length, tokensPerBatch);
   const again = recompute === "auto" ? bytes(batch, false) > memory * KEPT_SHARE : recompute === "full";
   if (recompute !== "auto" || !again || tokensPerBatch !== null)
     return { recompute: again, tokensPerBatch, warning: null };

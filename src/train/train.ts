@@ -17,6 +17,7 @@ import { makeFolder } from "./make-folder.ts";
 import { supervised } from "./objective.ts";
 import { type TrainInput, type TrainOptions, trainOptions } from "./options.ts";
 import { type OrderOptions, rowsOfStep, stepsPerEpoch } from "./order.ts";
+import { preferenceLossOf, preferences } from "./preference-objective.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { planMemory } from "./recompute.ts";
 import { createSampler } from "./samples.ts";
@@ -82,11 +83,13 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const session = { threads: options.threads };
   const facts = batchFacts(setup, method.virtual, options.packing);
   const program = { model: setup.model, task: setup.task, adapters: [adapter] };
+  const kind = preferenceLossOf(options, data);
   const { recompute, tokensPerBatch, warning } = planMemory(options, program, data.examples, facts);
   const limits = { batchSize: options.batchSize, tokensPerBatch };
   const { labelSmoothing, modelDropout } = options;
-  const drawn = { labelSmoothing, modelDropout };
-  const objective = supervised({ runtime, session, setup, adapter, recompute, limits, facts, ...drawn });
+  const common = { runtime, session, setup, adapter, recompute, limits, facts, labelSmoothing, modelDropout };
+  const reference = options.initAdapter === null ? null : { adapter, tensors: run.parameters };
+  const objective = kind === null ? supervised(common) : preferences({ ...common, kind, options, reference });
   const sampler = createSampler(options, run, { runtime, session, setup, adapter });
   const checkpoint = (step: number): string =>
     saveState(
@@ -117,7 +120,7 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
       yield { event: "warning", message };
     }
     const warmup = options.warmupSteps > 0 ? options.warmupSteps : Math.ceil(options.warmupRatio * total);
-    const learningRate = options.lr ?? (options.method === "full" ? 5e-5 : 2e-4);
+    const learningRate = options.lr ?? (kind !== null ? 1e-5 : options.method === "full" ? 5e-5 : 2e-4);
     const rateOf = rateFactors(options, learningRate, parameters);
     const evalEvery = options.evalSteps ?? stepsPerEpoch(order);
     const sampleEvery = options.sampleSteps ?? evalEvery;

@@ -107,18 +107,13 @@ test.each([
   [{ conversations: [] }, "sharegpt"],
   [{ instruction: "a", output: "b" }, "alpaca"],
   [{ segments: [] }, "segments"],
+  [{ prompt: "a", chosen: "b", rejected: "c" }, "preference"],
+  [{ chosen: [], rejected: [] }, "conversational-preference"],
+  [{ input: { messages: [] }, preferred_output: [], non_preferred_output: [] }, "openai-preference"],
+  [{ prompt: "a", completion: "b", label: true }, "judged"],
+  [{ prompt: [], completion: [], label: false }, "conversational-judged"],
 ])("%j is %s", (row, format) => {
   expect(formatOf(row, "f:7")).toBe(format);
-});
-
-test.each([
-  [{ prompt: "a", chosen: "b", rejected: "c" }, "preference pairs"],
-  [{ input: { messages: [] }, preferred_output: [], non_preferred_output: [] }, "preference pairs"],
-  [{ prompt: "a", completion: "b", label: true }, "KTO judgements"],
-])("%j is known and refused by name", (row, name) => {
-  expect(() => formatOf(row, "f:7")).toThrow(
-    `f:7: rows of ${name} need preference tuning, which lowrank cannot do yet.`,
-  );
 });
 
 test("unknown rows are refused with their keys", () => {
@@ -132,7 +127,9 @@ test("a format that cannot train the task asked for is refused", () => {
   expect(() => taskOf("labelled-text", { text: "a", label: 0 }, "causal-lm", undefined, "f:1")).toThrow(
     'f:1: rows of {"text" or "sentence", "label"} cannot train the task causal-lm, which needs {"input_ids", "labels"} or ' +
       '{"prompt", "completion"} or {"text"} or {"messages"} or {"prompt", "completion"} of messages or {"conversations"} or ' +
-      '{"instruction", "output"} or {"segments"}. These rows fit --task sequence-classification or multi-label-classification or regression.',
+      '{"instruction", "output"} or {"segments"} or {"prompt", "chosen", "rejected"} or {"prompt", "chosen", "rejected"} of messages or ' +
+      '{"input", "preferred_output", "non_preferred_output"} or {"prompt", "completion", "label"} or ' +
+      '{"prompt", "completion", "label"} of messages. These rows fit --task sequence-classification or multi-label-classification or regression.',
   );
 });
 

@@ -82,11 +82,7 @@ function sampleTokens({ sample }: DataReport, style: Style): string {
 
 function tokenLines(tokens: readonly TokenView[], style: Style): string[] {
   const rows = table(
-    tokens.map((token) => [
-      token.id,
-      token.target ? "target" : "",
-      token.text === null ? "" : quoted(token.text),
-    ]),
+    tokens.map((token) => [token.id, token.target ? "target" : "", token.text === null ? "" : quoted(token.text)]),
     "  ",
   ).split("\n");
   return rows.map((line, i) => (tokens[i]!.target ? style.bold(line) : style.dim(line)));

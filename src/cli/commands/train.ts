@@ -5,6 +5,7 @@ import { PACKINGS } from "../../program/layout.ts";
 import { TASKS } from "../../task.ts";
 import type { EvalEvent, StartEvent, StepEvent, TrainEvent } from "../../train/events.ts";
 import type { TrainInput } from "../../train/options.ts";
+import { PREFERENCE_LOSSES } from "../../train/preference.ts";
 import { SCHEDULERS } from "../../train/schedule.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
@@ -59,13 +60,21 @@ const flags = {
   adapterConfig: { type: "string", value: "FILE", help: "An adapter_config.json to take settings from" },
   initAdapter: { type: "string", value: "DIR", help: "Go on training this adapter" },
   ...ADAPTER_FLAGS,
+  loss: {
+    type: "string",
+    help: "What to learn from judged answers by (dpo for pairs, kto for single ones)",
+    choices: PREFERENCE_LOSSES,
+  },
+  beta: { type: "number", help: "How strongly judged answers hold the model to its reference" },
+  desirableWeight: { type: "number", help: "KTO: what a good answer weighs" },
+  undesirableWeight: { type: "number", help: "KTO: what a bad answer weighs" },
   batchSize: { type: "integer", help: "Rows of one pass" },
   gradAccum: { type: "integer", help: "Passes that one step adds up" },
   tokensPerBatch: { type: "integer", help: "Cut a step into passes of at most so many tokens, instead of rows" },
   packing: { type: "string", help: "Lay rows end to end, when it saves time, always or never", choices: PACKINGS },
   epochs: { type: "number", help: "Times over the data" },
   maxSteps: { type: "integer", help: "Steps in all, instead of epochs" },
-  lr: { type: "number", help: "Learning rate (2e-4; 5e-5 with --method full)" },
+  lr: { type: "number", help: "Learning rate (2e-4; 5e-5 with --method full; 1e-5 for preferences)" },
   loraplusRatio: { type: "number", help: "LoRA+: how many times faster B learns than A" },
   labelSmoothing: { type: "number", help: "Share of each target spread over all classes, in training alone" },
   modelDropout: { type: "boolean", help: "Draw the dropout of the checkpoint's own config.json" },
