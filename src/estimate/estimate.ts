@@ -71,7 +71,7 @@ export interface Estimate {
 const RUNTIME_BYTES = 140e6;
 const NODE_BYTES = 9e3;
 /** Bytes a frozen weight of a linear layer takes: in eight bits one for each direction, in four with its block's scale. */
-const BYTES_PER_WEIGHT: Readonly<Record<string, number>> = { int8: 2, int4: 0.5625 };
+const BYTES_PER_WEIGHT: Readonly<Record<string, number>> = { int8: 2, int4: 0.75 };
 /** What the runtime's allocator takes beyond the values alive, as measured. */
 const ARENA = 1.08;
 

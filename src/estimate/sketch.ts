@@ -52,6 +52,9 @@ function fromConfig(name: string, rawConfig: RawConfig): Model {
     config: architecture.configure(rawConfig),
     source,
     weights: (stream, replaced) => checkpointWeights(source, stream, replaced),
+    read: (tensor) => {
+      throw new ModelError(`internal: ${tensor} is read of ${name}, which has no weights`);
+    },
     files: [],
   };
 }

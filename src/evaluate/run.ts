@@ -4,8 +4,9 @@ import type { Dataset } from "../data/dataset.ts";
 import { dataFile } from "../data/folder.ts";
 import { judgementOf } from "../data/formats.ts";
 import { DataError } from "../errors.ts";
+import type { QuantType } from "../precision/blocks.ts";
 import { byteLevels } from "../precision/levels.ts";
-import { atPrecision, type Precision } from "../precision/precision.ts";
+import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { openBase, readData } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
@@ -34,6 +35,8 @@ export interface EvaluateInput {
   readonly threads?: number;
   /** Arithmetic of the base. */
   readonly precision?: Precision;
+  /** What four bits stand for. */
+  readonly quantType?: QuantType;
   /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
   readonly cacheDir?: string | null;
   /** A safetensors file to write every row's scores to. */
@@ -50,13 +53,14 @@ export const EVALUATE_DEFAULTS = {
   maskPrompt: true,
   threads: 2,
   precision: "fp32",
+  quantType: QUANT_TYPE as QuantType,
   cacheDir: null,
   logits: null,
 } as const;
 
 /** Loss over the whole file and the task's metrics. Throws LowrankError for data, models or adapters that do not fit. */
 export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Promise<Evaluation> {
-  const { model, data, adapters, task, maxLength, maskPrompt, threads, logits, precision, cacheDir } = {
+  const { model, data, adapters, task, maxLength, maskPrompt, threads, logits, precision, quantType, cacheDir } = {
     ...EVALUATE_DEFAULTS,
     ...input,
   };
@@ -76,7 +80,10 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
   }
   const { setup: settled, loaded } = settleWithAdapters(base, opened, task, dataset.task);
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
-  const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { precision, cacheDir, levels }) };
+  const setup = {
+    ...settled,
+    model: atPrecision(settled.model, settled.trace, { precision, quantType, cacheDir, levels }),
+  };
   warnOfBases(opened, base, model, input.onWarning);
   const evaluator = createEvaluator({ runtime, session: { threads }, setup, adapters: loaded.mounted });
   try {

@@ -2,9 +2,11 @@
 
 import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
+import { readTensor } from "../files/safetensors.ts";
 import { folderName } from "../files/snapshot-path.ts";
 import type { Value } from "../graph/graph.ts";
 import type { Task } from "../task.ts";
+import { toFloat32 } from "../tensor/convert.ts";
 import { type ArchitectureFacts, headOf, tasksOf } from "./architecture.ts";
 import type { RawConfig } from "./config.ts";
 import { type AnyArchitecture, findArchitecture } from "./registry.ts";
@@ -23,6 +25,8 @@ export interface Model {
   readonly source: TensorSource;
   /** The base's weights, with `replaced` tensors in place of its own: float32 as stored, or a precision's. */
   weights(stream: Stream, replaced?: ReadonlyMap<string, Value>): Weights;
+  /** A tensor as float32 in memory: as stored, or what a precision makes of it. Throws ModelError as source.find does. */
+  read(name: string, shape: readonly number[]): Float32Array;
   /** The weight files, links resolved. */
   readonly files: readonly string[];
 }
@@ -40,6 +44,7 @@ export function openModel(folder: string): Model {
     config: architecture.configure(rawConfig),
     source,
     weights: (stream, replaced) => checkpointWeights(source, stream, replaced),
+    read: (name, shape) => toFloat32(readTensor({ ...source.find(name, shape), name, storedType: "" })),
     files: [...new Set([...tensors.values()].map(({ path }) => path))].toSorted((a, b) => (a < b ? -1 : 1)),
   };
 }

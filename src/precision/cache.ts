@@ -145,7 +145,8 @@ function sidesOf({ head, spec }: LinearModule): readonly ("forward" | "backward"
   return head && small ? ["forward"] : ["forward", "backward"];
 }
 
-function floatSource(tensors: ReadonlyMap<string, TensorEntry>, path: string): TensorSource {
+/** The tensors that a cache file holds as they were. */
+export function floatSource(tensors: ReadonlyMap<string, TensorEntry>, path: string): TensorSource {
   return {
     has: (name) => tensors.has(name),
     find: (name, shape) => {
@@ -158,7 +159,7 @@ function floatSource(tensors: ReadonlyMap<string, TensorEntry>, path: string): T
   };
 }
 
-function present(tensors: ReadonlyMap<string, TensorEntry>, name: string, path: string): StoredTensor {
+export function present(tensors: ReadonlyMap<string, TensorEntry>, name: string, path: string): StoredTensor {
   const entry = tensors.get(name);
   if (!entry?.dtype) throw new ModelError(`${path}: ${name} is missing. Delete the file; it is made anew.`);
   return {

@@ -4,10 +4,12 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace } from "../models/trace.ts";
+import type { QuantType } from "./blocks.ts";
 import { quantiseModel } from "./cache.ts";
+import { int4Model } from "./int4-cache.ts";
 import type { Levels } from "./levels.ts";
 
-export const PRECISIONS = ["fp32", "int8"] as const;
+export const PRECISIONS = ["fp32", "int8", "int4"] as const;
 
 export type Precision = (typeof PRECISIONS)[number];
 
@@ -16,10 +18,19 @@ export interface PrecisionOptions {
   /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
   readonly cacheDir: string | null;
   readonly levels: Levels;
+  /** What four bits stand for. */
+  readonly quantType: QuantType;
 }
 
+/** A precision's options where none are given. */
+export const QUANT_TYPE: QuantType = "int4";
+
 /** The model with its frozen layers in this arithmetic. */
-export function atPrecision(model: Model, trace: ModelTrace, { precision, cacheDir, levels }: PrecisionOptions): Model {
+export function atPrecision(model: Model, trace: ModelTrace, options: PrecisionOptions): Model {
+  const { precision, levels, quantType } = options;
   if (precision === "fp32") return model;
-  return quantiseModel(model, trace, { cacheDir: cacheDir ?? join(homedir(), ".cache", "lowrank"), levels });
+  const cacheDir = options.cacheDir ?? join(homedir(), ".cache", "lowrank");
+  return precision === "int8"
+    ? quantiseModel(model, trace, { cacheDir, levels })
+    : int4Model(model, trace, { cacheDir, quantType });
 }

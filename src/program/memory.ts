@@ -1,13 +1,14 @@
 /** How much working memory a graph takes: the most bytes of values that are alive at once, in order of computation. */
 
 import { constantOf, inputOf, storedOf, topological, type Value } from "../graph/graph.ts";
+import { decodesWeight } from "../runtime/to-onnx.ts";
 import { byteLength } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/shape.ts";
 
 /** Ops whose result shares its input's memory. */
 const VIEWS = new Set(["Reshape", "WithGradient", "After"]);
 
-/** Bytes alive at the peak; inputs, constants and mapped tensors not counted. */
+/** Bytes alive at the peak; inputs, constants, mapped tensors and what they are decoded to (one at a time) not counted. */
 export function peakBytes(outputs: Iterable<Value>): number {
   const roots = [...outputs].toReversed(); // the runtime begins with the last
   const order = topological(roots);
@@ -22,7 +23,7 @@ export function peakBytes(outputs: Iterable<Value>): number {
   order.forEach((node, i) => {
     const first = node.outputs[0]!;
     const held = inputOf(first) ?? storedOf(first) ?? constantOf(first);
-    if (!held && !VIEWS.has(node.op.type)) {
+    if (!held && !VIEWS.has(node.op.type) && !decodesWeight(node)) {
       for (const value of node.outputs) {
         const end = last.get(value);
         if (end === undefined) continue;

@@ -10,31 +10,11 @@ import type { ConvAttributes, TransposeAttributes } from "../graph/ops/conv.ts";
 import type { MatMulAttributes } from "../graph/ops/matmul.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
-import { ELEMENT_CODE, type OnnxAttribute } from "./onnx.ts";
+import { type Emitter, integer, MICROSOFT, type Rule } from "./emitter.ts";
+import { BLOCK_RULES } from "./lower-blocks.ts";
+import { ELEMENT_CODE } from "./onnx.ts";
 
 export const OPSET = 21;
-
-/** What a rule may do: emit operators, and name small integer lists. */
-export interface Emitter {
-  /** Adds an operator whose outputs are the node's own, or, with `fresh`, one new name, which is returned. */
-  emit(
-    type: string,
-    inputs: readonly string[],
-    attributes?: Readonly<Record<string, OnnxAttribute>>,
-    more?: EmitOptions,
-  ): string;
-  /** The name of an int64 list constant. */
-  list(values: readonly number[]): string;
-}
-
-export interface EmitOptions {
-  readonly domain?: string;
-  readonly fresh?: boolean;
-}
-
-type Rule = (node: Node, inputs: readonly string[], emitter: Emitter) => void;
-
-const MICROSOFT = { domain: "com.microsoft" } as const;
 
 const plain: Rule = (node, inputs, { emit }) => {
   emit(node.op.type, inputs);
@@ -143,6 +123,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     const { heads, scale } = node.attributes as AttentionAttributes;
     emit("MultiHeadAttention", inputs, { num_heads: BigInt(heads), scale }, MICROSOFT);
   },
+  ...BLOCK_RULES,
   // x reshaped to its own shape, which is computed from the gate's: known only when the gate is.
   After: (node, [x, gate], { emit, list }) => {
     const fresh = { fresh: true };
@@ -166,10 +147,6 @@ function axesOf(node: Node): readonly number[] {
 
 function epsilonOf(node: Node): number {
   return (node.attributes as { epsilon: number }).epsilon;
-}
-
-function integer(node: Node, name: string): bigint {
-  return BigInt((node.attributes as Readonly<Record<string, number>>)[name]!);
 }
 
 function flag(on: boolean): bigint {

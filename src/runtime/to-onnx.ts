@@ -3,7 +3,8 @@
 import { GraphError } from "../errors.ts";
 import { constantOf, inputOf, type Node, storedOf, topological, type Value } from "../graph/graph.ts";
 import type { StoredTensor, Tensor } from "../tensor/tensor.ts";
-import { type Emitter, lowerNode, OPSET } from "./lowering.ts";
+import type { Emitter } from "./emitter.ts";
+import { lowerNode, OPSET } from "./lowering.ts";
 import type { OnnxModel, OnnxNode } from "./onnx.ts";
 
 /** Values to compute, by the names that a run returns them under. */
@@ -92,10 +93,9 @@ export function toOnnx(outputs: Outputs, { probe = false }: { readonly probe?: b
   return { opset: OPSET, nodes, inputs, outputs, values, constants, stored };
 }
 
+const DECODERS: ReadonlySet<string> = new Set(["Cast", "DequantizeLinear", "LookUpBlocks"]);
+
 /** True for a node that only turns a stored tensor into float32: cheaper to repeat than to keep. */
-function decodesWeight(node: Node): boolean {
-  return (
-    (node.op.type === "Cast" || node.op.type === "DequantizeLinear") &&
-    node.inputs.every((from) => storedOf(from) !== null)
-  );
+export function decodesWeight(node: Node): boolean {
+  return DECODERS.has(node.op.type) && node.inputs.every((from) => storedOf(from) !== null);
 }

@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { UsageError } from "../errors.ts";
-import { PRECISIONS, type Precision } from "../precision/precision.ts";
+import { QUANT_TYPES, type QuantType } from "../precision/blocks.ts";
+import { PRECISIONS, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { PACKINGS, type Packing } from "../program/layout.ts";
 import { TASKS, type Task } from "../task.ts";
 import { PREFERENCE_LOSSES, type PreferenceLoss } from "./preference.ts";
@@ -93,8 +94,10 @@ export interface TrainOptions {
   /** True: from the newest checkpoint of `out`; a path: from that one. */
   readonly resume: boolean | string;
   readonly threads: number;
-  /** Arithmetic of the frozen base: float32, or eight bits forward and backward. */
+  /** Arithmetic of the frozen base: float32, eight bits forward and backward, or weights held in four bits. */
   readonly precision: Precision;
+  /** What four bits stand for: even steps (int4) or quantiles of a normal distribution (nf4). */
+  readonly quantType: QuantType;
   /** Whether blocks are computed again in the backward pass instead of being kept; auto: when memory is short. */
   readonly recompute: "auto" | "none" | "full";
   /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
@@ -152,6 +155,7 @@ const schema = z.strictObject({
   resume: z.union([z.boolean(), z.string()]).default(false),
   threads: count.default(2),
   precision: z.enum(PRECISIONS).default("fp32"),
+  quantType: z.enum(QUANT_TYPES).default(QUANT_TYPE),
   recompute: z.enum(["auto", "none", "full"]).default("auto"),
   cacheDir: z.string().nullable().default(null),
 }) satisfies z.ZodType<TrainOptions>;

@@ -3,7 +3,7 @@
  * so tell which of them it used; its inputs are drawn from a stream that its name fixes.
  */
 
-import { input, type Value } from "../../src/graph/graph.ts";
+import { constant, input, type Value } from "../../src/graph/graph.ts";
 import * as ops from "../../src/graph/ops/index.ts";
 import type { DType } from "../../src/tensor/dtype.ts";
 import { hashText, type Random, randomStream } from "../../src/tensor/random.ts";
@@ -89,6 +89,17 @@ const ids = (limit: number, dtype: "i32" | "i64", ...shape: Shape): Spec =>
   spec(dtype, shape, (random) => random.integer(limit));
 const given = (dtype: DType, shape: Shape, values: readonly number[]): Spec => spec(dtype, shape, (_, i) => values[i]!);
 const as = (dtype: DType, { shape, draw }: Spec): Spec => ({ dtype, shape, draw });
+
+/** Frozen numbers below a type's limit, as the bytes that hold them. */
+function codes(dtype: "u4" | "u8" | "u16", shape: Shape, bytes: number): Value {
+  const random = randomStream(3, bytes);
+  const data = Uint8Array.from({ length: bytes }, () => random.integer(256));
+  return constant({
+    dtype,
+    shape,
+    data: dtype === "u16" ? new Uint16Array(data.slice().buffer).slice(0, sizeOf(shape)) : data,
+  });
+}
 
 /** A case whose float32 and float64 inputs all get gradients, unless `wrt` says which do. */
 function row<K extends string>(
@@ -459,6 +470,55 @@ export const cases: readonly Case[] = [
       scales: positive(5),
     },
     (o, { bytes, weights, scales }) => o.integerMatMul(bytes, weights, scales),
+    [],
+  ),
+
+  // blocks.ts
+  row(
+    "dequantizeBlocks: four bits [3, 64] in blocks of 16",
+    { scales: positive(3, 4), middles: normal(3, 4) },
+    (o, { scales, middles }) => [
+      o.dequantizeBlocks(codes("u4", [3, 64], 96), scales, codes("u4", [3, 4], 6)),
+      o.dequantizeBlocks(codes("u4", [3, 64], 96), scales, codes("u4", [3, 4], 6), middles),
+    ],
+    [],
+  ),
+  row(
+    "dequantizeBlocks: eight bits [2, 64] in blocks of 32",
+    { scales: positive(2, 2) },
+    (o, { scales }) => o.dequantizeBlocks(codes("u8", [2, 64], 128), scales, codes("u8", [2, 2], 4)),
+    [],
+  ),
+  row(
+    "lookUpBlocks: [3, 64] in blocks of 32",
+    { scales: positive(3, 2) },
+    (o, { scales }) => {
+      const quads = Float32Array.from({ length: 65536 * 4 }, (_, i) => Math.fround(Math.sin(i)));
+      return o.lookUpBlocks(
+        codes("u16", [3, 16], 96),
+        scales,
+        constant({ dtype: "f32", shape: [65536, 4], data: quads }),
+      );
+    },
+    [],
+  ),
+  row(
+    "normalFloatMatMul: [3, 128] by [5, 128] in blocks of 64",
+    { x: normal(3, 128), scales: positive(10) },
+    (o, { x, scales }) => o.normalFloatMatMul(x, codes("u8", [320], 320), scales),
+    [],
+  ),
+  row(
+    "blockMatMul: four bits, [3, 96] by [5, 96] in blocks of 32, odd blocks",
+    { x: normal(3, 96), scales: positive(5, 3) },
+    (o, { x, scales }) =>
+      o.blockMatMul(x, codes("u8", [5, 3, 16], 240), scales, codes("u8", [5, 2], 10), { rounded: false }),
+    [],
+  ),
+  row(
+    "blockMatMul: eight bits, [3, 64] by [5, 64] in blocks of 16, zeros left out",
+    { x: normal(3, 64), scales: positive(5, 4) },
+    (o, { x, scales }) => o.blockMatMul(x, codes("u8", [5, 4, 16], 320), scales, null, { rounded: false }),
     [],
   ),
 

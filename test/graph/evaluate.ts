@@ -42,7 +42,9 @@ export function evaluate(values: readonly Value[], inputs: ReadonlyMap<string, F
 }
 
 /** The elements of a tensor of any type as numbers. */
-export function numbersOf({ dtype, data }: Tensor): Float64Array {
+export function numbersOf({ dtype, shape, data }: Tensor): Float64Array {
+  if (dtype === "u4")
+    return Float64Array.from({ length: count(shape) }, (_, i) => (Number(data[i >> 1]) >> (4 * (i & 1))) & 15);
   if (dtype === "bf16")
     return Float64Array.from(new Float32Array(Uint32Array.from(data as Uint16Array, (p) => p << 16).buffer));
   return Float64Array.from(data as ArrayLike<number | bigint>, (x) => (dtype === "f16" ? half(Number(x)) : Number(x)));
@@ -341,6 +343,41 @@ const RULES: Readonly<Record<string, Rule>> = {
       return sum * at(one!, []) * at(scales!, [column!]);
     }),
   ],
+  DequantizeLinear: ([codes, scales, zeros, middles], attribute) => [
+    tensor(codes!.shape, ([n, k]) => {
+      const index = [n!, Math.floor(k! / attribute<number>("block"))];
+      const middle = middles ? at(middles, index) : 0;
+      return (at(codes!, [n!, k!]) - at(zeros!, index)) * at(scales!, index) + middle;
+    }),
+  ],
+  LookUpBlocks: ([codes, scales, quads], attribute) => [
+    tensor([codes!.shape[0]!, 4 * codes!.shape[1]!], ([n, k]) => {
+      const code = at(codes!, [n!, Math.floor(k! / 4)]);
+      return at(quads!, [code, k! % 4]) * at(scales!, [n!, Math.floor(k! / attribute<number>("block"))]);
+    }),
+  ],
+  NormalFloatMatMul: ([x, codes, scales], attribute) => {
+    const K = x!.shape[1]!;
+    const weight = (i: number): number => {
+      const byte = at(codes!, [i >> 1]);
+      return NORMAL_FLOATS[i & 1 ? byte & 15 : byte >> 4]! * at(scales!, [Math.floor(i / attribute<number>("block"))]);
+    };
+    return [rowProducts(x!, (2 * codes!.shape[0]!) / K, (n, k) => weight(n * K + k))];
+  },
+  BlockMatMul: ([x, codes, scales, zeros], attribute) => {
+    const block = attribute<number>("block");
+    const [N, , bytes] = codes!.shape as [number, number, number];
+    const half = bytes < block;
+    const nibble = (byte: number, i: number): number => (i & 1 ? byte >> 4 : byte & 15);
+    const weight = (n: number, k: number): number => {
+      const [b, i] = [Math.floor(k / block), k % block];
+      const code = half ? nibble(at(codes!, [n, b, i >> 1]), i) : at(codes!, [n, b, i]);
+      const middle = half ? 8 : 128;
+      const zero = !zeros ? middle : half ? nibble(at(zeros, [n, b >> 1]), b) : at(zeros, [n, b]);
+      return (code - zero) * at(scales!, [n, b]);
+    };
+    return [rowProducts(x!, N, weight)];
+  },
 
   Conv: ([x, w, bias], attribute) => {
     const [stride, dilation, pads] = [
@@ -430,6 +467,22 @@ const RULES: Readonly<Record<string, Rule>> = {
   WithGradient: ([y]) => [y!],
   After: ([x]) => [x!],
 };
+
+/** NF4 to seven digits, from the QLoRA paper's appendix E. */
+const NORMAL_FLOATS = [
+  -1, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.09105004, 0, 0.0795803, 0.1609302, 0.2461123,
+  0.33791524, 0.44070983, 0.562617, 0.72295684, 1,
+];
+
+/** x·Wᵀ for the weight of output n and input k. */
+function rowProducts(x: Numbers, N: number, weight: (n: number, k: number) => number): Numbers {
+  const [M, K] = x.shape as [number, number];
+  return tensor([M, N], ([m, n]) => {
+    let sum = 0;
+    for (let k = 0; k < K; k++) sum += at(x, [m!, k]) * weight(n!, k);
+    return sum;
+  });
+}
 
 function part(x: Numbers, axis: number, start: number, end: number): Numbers {
   return tensor(x.shape.with(axis, end - start), (index) => at(x, index.with(axis, index[axis]! + start)));

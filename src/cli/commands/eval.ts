@@ -1,5 +1,6 @@
 /** `lowrank eval` */
 
+import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
 import { PRECISIONS, type Precision } from "../../precision/precision.ts";
 import { TASKS } from "../../task.ts";
 import { adapterArguments } from "../adapter-argument.ts";
@@ -28,6 +29,7 @@ const command: Command = defineCommand({
     maskPrompt: { type: "boolean", help: "Count the prompt's tokens, too" },
     logits: { type: "string", value: "FILE", help: "Write every row's scores to this safetensors file" },
     precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
+    quantType: { type: "string", help: "What --precision int4 holds weights as", choices: QUANT_TYPES },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
   defaults: async () => ({
@@ -40,12 +42,13 @@ const command: Command = defineCommand({
       import("../../evaluate/run.ts"),
       import("../../runtime/node.ts"),
     ]);
-    const { adapter, task, precision, ...rest } = flags;
+    const { adapter, task, precision, quantType, ...rest } = flags;
     const result = await evaluateHere(
       {
         threads: defaultThreads(),
         cacheDir: cacheFolder(),
         precision: (precision as Precision | undefined) ?? "fp32",
+        ...(quantType === undefined ? {} : { quantType: quantType as QuantType }),
         ...rest,
         onWarning: (message) => output.note(`Warning: ${message}`),
         adapters: adapterArguments(adapter),

@@ -1,5 +1,6 @@
 /** `lowrank train` */
 
+import { QUANT_TYPES } from "../../precision/blocks.ts";
 import { PRECISIONS } from "../../precision/precision.ts";
 import { PACKINGS } from "../../program/layout.ts";
 import { TASKS } from "../../task.ts";
@@ -105,6 +106,7 @@ const flags = {
   resume: { type: "optional", value: "DIR", help: "Go on from the newest checkpoint of --out, or from this one" },
   threads: { type: "integer", help: "Threads to compute with (one a core)" },
   precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
+  quantType: { type: "string", help: "What --precision int4 holds weights as", choices: QUANT_TYPES },
   recompute: {
     type: "string",
     help: "Compute blocks again instead of keeping them",

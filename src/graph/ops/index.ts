@@ -3,6 +3,7 @@
 export * from "./activation.ts";
 export * from "./arithmetic.ts";
 export * from "./attention.ts";
+export * from "./blocks.ts";
 export * from "./broadcast.ts";
 export * from "./conv.ts";
 export * from "./gather.ts";

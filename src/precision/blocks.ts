@@ -1,0 +1,170 @@
+/**
+ * Float matrices in four bits, in blocks along a row (an output's weights), each block with a scale.
+ * - "int4": w ≈ (code − 8) · scale + middle: sixteen even steps, placed where they fit the block best, as in GGUF's Q4_1.
+ * - "nf4": w ≈ value[code] · scale, the sixteen quantiles of a normal distribution, scale the block's largest magnitude
+ *   (Dettmers et al. 2023, "QLoRA", section 3; values and rounding of bitsandbytes' `kQuantizeBlockwise`).
+ */
+
+export const QUANT_TYPES = ["int4", "nf4"] as const;
+
+export type QuantType = (typeof QUANT_TYPES)[number];
+
+/** Most weights that share a scale: of bitsandbytes for nf4; smaller for even steps, which need it. */
+export const BLOCK: Readonly<Record<QuantType, number>> = { int4: 32, nf4: 64 };
+/** What the kernels need at least. */
+const SMALLEST_BLOCK = 16;
+
+/** bitsandbytes' NF4 values in order. */
+export const NORMAL_FLOATS: Float32Array = Float32Array.of(
+  -1.0,
+  -0.6961928009986877,
+  -0.5250730514526367,
+  -0.39491748809814453,
+  -0.28444138169288635,
+  -0.18477343022823334,
+  -0.09105003625154495,
+  0.0,
+  0.07958029955625534,
+  0.16093020141124725,
+  0.24611230194568634,
+  0.33791524171829224,
+  0.44070982933044434,
+  0.5626170039176941,
+  0.7229568362236023,
+  1.0,
+);
+
+export interface Blocks {
+  /** Two codes a byte, row after row: for int4 the earlier one in the low half, for nf4 (as bitsandbytes) in the high. */
+  readonly codes: Uint8Array;
+  /** One a block. */
+  readonly scales: Float32Array;
+  /** One a block: what code 8 stands for; empty for nf4, whose middle is zero. */
+  readonly middles: Float32Array;
+}
+
+export interface BlockFormat {
+  readonly type: QuantType;
+  readonly block: number;
+}
+
+/** The format for rows of this width: blocks of the type's size, or of the largest power of two that fills rows; null when none does. */
+export function blockFormat(type: QuantType, columns: number): BlockFormat | null {
+  for (let block = BLOCK[type]; block >= SMALLEST_BLOCK; block /= 2) if (columns % block === 0) return { type, block };
+  return null;
+}
+
+/** Quantises values whose number is a multiple of the block. */
+export function quantiseBlocks(values: Float32Array, { type, block }: BlockFormat): Blocks {
+  const count = values.length / block;
+  const codes = new Uint8Array(values.length / 2);
+  const scales = new Float32Array(count);
+  const middles = new Float32Array(type === "int4" ? count : 0);
+  const quantise = type === "int4" ? evenSteps : normalFloats;
+  for (let i = 0; i < count; i++) quantise(values, i, block, { codes, scales, middles });
+  return { codes, scales, middles };
+}
+
+/** The float values of blocks. */
+export function dequantiseBlocks({ codes, scales, middles }: Blocks, { type, block }: BlockFormat): Float32Array {
+  const values = new Float32Array(2 * codes.length);
+  for (let i = 0; i < values.length; i++) {
+    const byte = codes[i >> 1]!;
+    const at = Math.floor(i / block);
+    if (type === "int4") values[i] = ((i & 1 ? byte >> 4 : byte & 15) - 8) * scales[at]! + middles[at]!;
+    else values[i] = NORMAL_FLOATS[i & 1 ? byte & 15 : byte >> 4]! * scales[at]!;
+  }
+  return values;
+}
+
+/** Shares of the block's range that the steps are tried at: cutting off extremes makes all steps finer. */
+const RANGES = [1, 0.95, 0.9, 0.85, 0.8] as const;
+
+/** Codes of steps over each range, with the scale and middle that fit them best (least squares); the best range is kept. */
+function evenSteps(values: Float32Array, at: number, block: number, { codes, scales, middles }: Blocks): void {
+  const from = at * block;
+  let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let i = from; i < from + block; i++) {
+    least = Math.min(least, values[i]!);
+    most = Math.max(most, values[i]!);
+  }
+  const width = most - least;
+  if (!(width > 0)) {
+    codes.fill(0x88, from / 2, (from + block) / 2);
+    middles[at] = least;
+    return;
+  }
+  let best = Number.POSITIVE_INFINITY;
+  for (const range of RANGES) {
+    const inverse = 15 / (width * range);
+    const first = least + (width * (1 - range)) / 2;
+    let [sumCode, sumValue, squares, products] = [0, 0, 0, 0];
+    for (let i = from; i < from + block; i++) {
+      const value = values[i]!;
+      const code = level(value, first, inverse);
+      sumCode += code;
+      sumValue += value;
+      squares += code * code;
+      products += code * value;
+    }
+    const spread = squares - (sumCode * sumCode) / block;
+    const scale = Math.fround((products - (sumCode * sumValue) / block) / spread);
+    const middle = Math.fround((sumValue - scale * sumCode) / block);
+    let error = 0;
+    for (let i = from; i < from + block; i++) {
+      error += (level(values[i]!, first, inverse) * scale + middle - values[i]!) ** 2;
+    }
+    if (!(error < best)) continue;
+    best = error;
+    scales[at] = scale;
+    middles[at] = middle;
+    for (let i = from; i < from + block; i += 2) {
+      const [low, high] = [level(values[i]!, first, inverse) + 8, level(values[i + 1]!, first, inverse) + 8];
+      codes[i >> 1] = low | (high << 4);
+    }
+    if (error <= 1e-12 * width * width) return;
+  }
+}
+
+/** The step from -8 to 7 that is nearest. */
+function level(value: number, first: number, inverse: number): number {
+  const step = Math.floor((value - first) * inverse + 0.5);
+  return (step < 0 ? 0 : Math.min(step, 15)) - 8;
+}
+
+/** Boundaries between neighbouring values: a number above one takes the greater. */
+const MIDDLES: readonly number[] = Array.from(
+  { length: 15 },
+  (_, i) => (NORMAL_FLOATS[i]! + NORMAL_FLOATS[i + 1]!) / 2,
+);
+
+function normalFloats(values: Float32Array, at: number, block: number, { codes, scales }: Blocks): void {
+  const from = at * block;
+  let largest = 0;
+  for (let i = from; i < from + block; i++) largest = Math.max(largest, Math.abs(values[i]!));
+  scales[at] = largest;
+  const inverse = largest > 0 ? Math.fround(1 / largest) : 0;
+  for (let i = from; i < from + block; i += 2) {
+    codes[i >> 1] = (nearest(values[i]! * inverse) << 4) | nearest(values[i + 1]! * inverse);
+  }
+}
+
+/** Index of the nearest value, by halving. */
+function nearest(value: number): number {
+  let index = 0;
+  for (let step = 8; step > 0; step >>= 1) if (value > MIDDLES[index + step - 1]!) index += step;
+  return index;
+}
+
+/** The four values of every u16 of codes [65536, 4]: what graphs look weights up in. */
+export function normalFloatQuads(): Float32Array {
+  const quads = new Float32Array(65536 * 4);
+  for (let code = 0; code < 65536; code++) {
+    // Bytes of a u16 lie low first, codes of a byte high first.
+    const codes = [(code >> 4) & 15, code & 15, code >> 12, (code >> 8) & 15];
+    codes.forEach((each, i) => {
+      quads[4 * code + i] = NORMAL_FLOATS[each]!;
+    });
+  }
+  return quads;
+}

@@ -1,0 +1,161 @@
+/** Four-bit copies of a checkpoint: one safetensors file, made once, mapped from then on. */
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { sampleFile } from "../files/fingerprint.ts";
+import { openSafetensors, readTensor, type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
+import type { Model } from "../models/open.ts";
+import type { ModelTrace } from "../models/trace.ts";
+import { checkpointWeights, type LinearSpec, matrixOf } from "../models/weights.ts";
+import { transpose } from "../tensor/linear-algebra.ts";
+import {
+  type BlockFormat,
+  type Blocks,
+  blockFormat,
+  dequantiseBlocks,
+  normalFloatQuads,
+  type QuantType,
+  quantiseBlocks,
+} from "./blocks.ts";
+import { floatSource, present } from "./cache.ts";
+import { type BlockBase, type BlockMatrix, int4Weights } from "./int4.ts";
+
+/** Raised whenever the numbers in the file would be others. */
+const VERSION = 1;
+const QUADS = "nf4.quads";
+const ZEROS = "zeros";
+
+export interface Int4CacheOptions {
+  /** Folder of the cache files. */
+  readonly cacheDir: string;
+  readonly quantType: QuantType;
+}
+
+interface Planned {
+  readonly name: string;
+  readonly spec: LinearSpec;
+  readonly format: BlockFormat;
+}
+
+/**
+ * The model with its frozen linear layers in four bits; the copy is made when there is none. Rows whose width no block
+ * fills, embeddings and the head stay as they are stored.
+ */
+export function int4Model(model: Model, trace: ModelTrace, options: Int4CacheOptions): Model {
+  const base = blockBase(model, trace, options);
+  const { matrices, source } = base;
+  return {
+    ...model,
+    weights: (stream, replaced) =>
+      int4Weights(checkpointWeights(source, stream, replaced), base, {
+        trained: new Set(replaced?.keys()),
+        rounded: false,
+      }),
+    read: (name, shape) => {
+      const matrix = matrices.get(name);
+      return matrix ? readBlocks(matrix) : model.read(name, shape);
+    },
+  };
+}
+
+/** The four-bit matrices of a model, in their cache file. */
+export function blockBase(model: Model, trace: ModelTrace, { cacheDir, quantType }: Int4CacheOptions): BlockBase {
+  const identity = ["int4", VERSION, quantType, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
+  const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
+  const path = join(cacheDir, `${model.name}-${quantType}-${key}.safetensors`);
+  const planned = plan(model, trace, quantType);
+  if (!existsSync(path)) {
+    mkdirSync(cacheDir, { recursive: true });
+    writeSafetensors(path, cacheTensors(model, trace, planned));
+  }
+  const { tensors } = openSafetensors(path);
+  const matrices = new Map<string, BlockMatrix>();
+  const quads = quantType === "nf4" ? present(tensors, QUADS, path) : null;
+  for (const { name, spec, format } of planned) {
+    matrices.set(name, {
+      name,
+      out: spec.out,
+      in: spec.in,
+      block: format.block,
+      layout: spec.layout ?? "out,in",
+      codes: present(tensors, `${name}.codes`, path),
+      scales: present(tensors, `${name}.scales`, path),
+      bits: 4,
+      middles: quads ? null : present(tensors, `${name}.middles`, path),
+      zeros: present(tensors, ZEROS, path),
+      quads,
+    });
+  }
+  return { matrices, source: floatSource(tensors, path) };
+}
+
+/** Matrices that can be had in blocks. A head's is often the embedding's, too, and is the one that loss depends on most. */
+function plan(model: Model, trace: ModelTrace, quantType: QuantType): Planned[] {
+  const planned = new Map<string, Planned>();
+  for (const module of trace.modules.values()) {
+    if (module.kind !== "linear" || module.head) continue;
+    const { name } = matrixOf(module.name, module.spec);
+    const format = blockFormat(quantType, module.spec.in);
+    if (format && model.source.has(name)) planned.set(name, { name, spec: module.spec, format });
+  }
+  return [...planned.values()];
+}
+
+/** Everything the file holds, each tensor computed when it is written. */
+function cacheTensors(model: Model, trace: ModelTrace, planned: readonly Planned[]): [string, WritableTensor][] {
+  const out: [string, WritableTensor][] = [];
+  const quantise = lastOf(({ name, spec, format }: Planned) => quantiseBlocks(rowsOf(model, name, spec), format));
+  for (const each of planned) {
+    const { name, spec, format } = each;
+    const [N, blocks] = [spec.out, spec.in / format.block];
+    out.push([`${name}.codes`, { dtype: "u8", shape: [N, spec.in / 2], data: () => quantise(each).codes }]);
+    out.push([`${name}.scales`, { dtype: "f32", shape: [N, blocks], data: () => quantise(each).scales }]);
+    if (format.type === "nf4") continue;
+    out.push([`${name}.middles`, { dtype: "f32", shape: [N, blocks], data: () => quantise(each).middles }]);
+  }
+  const mostBlocks = Math.max(0, ...planned.map(({ spec, format }) => (spec.out * spec.in) / format.block));
+  const zeros = (): Uint8Array => new Uint8Array(Math.ceil(mostBlocks / 2)).fill(0x88);
+  out.push([ZEROS, { dtype: "u8", shape: [Math.ceil(mostBlocks / 2)], data: zeros }]);
+  if (planned.some(({ format }) => format.type === "nf4")) {
+    out.push([QUADS, { dtype: "f32", shape: [65536, 4], data: normalFloatQuads }]);
+  }
+  const quantised = new Set(planned.map(({ name }) => name));
+  for (const [name, shape] of trace.tensors) {
+    if (quantised.has(name) || !model.source.has(name)) continue;
+    const tensor = model.source.find(name, shape);
+    out.push([name, { dtype: tensor.dtype, shape, data: () => readTensor({ ...tensor, name, storedType: "" }).data }]);
+  }
+  return out;
+}
+
+/** The matrix as float32 [out, in], however the checkpoint has it. */
+function rowsOf(model: Model, name: string, { in: width, out, layout }: LinearSpec): Float32Array {
+  if (layout === "in,out") return Float32Array.from(transpose(model.read(name, [width, out]), width, out));
+  return model.read(name, [out, width]);
+}
+
+/** The numbers that a four-bit matrix stands for, in the checkpoint's layout. */
+function readBlocks({ name, out, in: width, block, layout, codes, scales, middles, quads }: BlockMatrix): Float32Array {
+  const read = (tensor: typeof codes): Uint8Array | Float32Array =>
+    readTensor({ ...tensor, name, storedType: "" }).data as Uint8Array | Float32Array;
+  const blocks: Blocks = {
+    codes: read(codes) as Uint8Array,
+    scales: read(scales) as Float32Array,
+    middles: middles ? (read(middles) as Float32Array) : new Float32Array(0),
+  };
+  const values = dequantiseBlocks(blocks, { type: quads ? "nf4" : "int4", block });
+  return layout === "in,out" ? Float32Array.from(transpose(values, out, width)) : values;
+}
+
+/** Remembers the last result: tensors of one matrix are often written one after another. */
+function lastOf<A, R>(of: (argument: A) => R): (argument: A) => R {
+  let last: { readonly argument: A; readonly result: R } | null = null;
+  return (argument) => {
+    if (last?.argument !== argument) {
+      last = null; // freed before the next is made
+      last = { argument, result: of(argument) };
+    }
+    return last.result;
+  };
+}

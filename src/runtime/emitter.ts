@@ -1,0 +1,31 @@
+/** What rules of lowering are written with. */
+
+import type { Node } from "../graph/graph.ts";
+import type { OnnxAttribute } from "./onnx.ts";
+
+/** What a rule may do: emit operators, and name small integer lists. */
+export interface Emitter {
+  /** Adds an operator whose outputs are the node's own, or, with `fresh`, one new name, which is returned. */
+  emit(
+    type: string,
+    inputs: readonly string[],
+    attributes?: Readonly<Record<string, OnnxAttribute>>,
+    more?: EmitOptions,
+  ): string;
+  /** The name of an int64 list constant. */
+  list(values: readonly number[]): string;
+}
+
+export interface EmitOptions {
+  readonly domain?: string;
+  readonly fresh?: boolean;
+}
+
+export type Rule = (node: Node, inputs: readonly string[], emitter: Emitter) => void;
+
+export const MICROSOFT = { domain: "com.microsoft" } as const;
+
+/** A whole number among the node's attributes. */
+export function integer(node: Node, name: string): bigint {
+  return BigInt((node.attributes as Readonly<Record<string, number>>)[name]!);
+}
