@@ -5,6 +5,7 @@
 
 import type { AdapterInfo } from "./adapters/info.ts";
 import { UsageError } from "./errors.ts";
+import type { Embeddings, EmbedInput } from "./evaluate/embed.ts";
 import type { Evaluation } from "./evaluate/evaluate.ts";
 import type { EvaluateInput } from "./evaluate/run.ts";
 import type { LoadedBase, LoadOptions } from "./generate/load.ts";
@@ -24,6 +25,7 @@ export {
   UsageError,
 } from "./errors.ts";
 export type { AdapterChoice } from "./evaluate/adapters.ts";
+export type { Embeddings, EmbedInput } from "./evaluate/embed.ts";
 export type { Evaluation } from "./evaluate/evaluate.ts";
 export type { EvaluateInput } from "./evaluate/run.ts";
 export type { WeightedAdapter } from "./generate/adapter-set.ts";
@@ -66,6 +68,18 @@ export async function evaluate(input: EvaluateInput): Promise<Evaluation> {
     import("./runtime/node.ts"),
   ]);
   return evaluateHere(input, nodeRuntime);
+}
+
+/**
+ * Vectors of texts, by a base with any adapters. Pooling and scaling are those of a sentence-transformers folder; without
+ * its files, the mean of all tokens.
+ */
+export async function embed(input: EmbedInput): Promise<Embeddings> {
+  const [{ embedHere }, { nodeRuntime }] = await Promise.all([
+    import("./evaluate/embed.ts"),
+    import("./runtime/node.ts"),
+  ]);
+  return embedHere(input, nodeRuntime);
 }
 
 /**

@@ -6,6 +6,8 @@ export const TASKS = [
   "multi-label-classification",
   "regression",
   "token-classification",
+  "sentence-embedding",
+  "sentence-similarity",
 ] as const;
 
 export type Task = (typeof TASKS)[number];
@@ -17,5 +19,10 @@ export function labelsValues(task: Task): boolean {
 
 /** Whether the model's outputs are what rows or tokens are labelled with, not the vocabulary. */
 export function classifies(task: Task): boolean {
-  return task !== "causal-lm" && task !== "masked-lm";
+  return task !== "causal-lm" && task !== "masked-lm" && !embeds(task);
+}
+
+/** Whether rows are texts whose embeddings are compared. */
+export function embeds(task: Task): boolean {
+  return task === "sentence-embedding" || task === "sentence-similarity";
 }

@@ -22,6 +22,8 @@ export interface Adapter {
   readonly parts?: readonly Omit<Adapter, "tensors">[];
   /** Values of the method's parameters by key. */
   readonly tensors: ReadonlyMap<string, FloatTensor>;
+  /** Start of the base's names that its file leaves out: PEFT's feature extractors are base models without a head. */
+  readonly unprefixed?: string;
   /** Copies of the base's tensors that its file held, written again as they were. */
   readonly copies?: ReadonlyMap<string, Tensor>;
 }
@@ -38,7 +40,11 @@ export function createAdapter(
   const completed = completeConfig(config, context);
   const method = bindMethod(completed, context);
   const tensors = initialTensors(method, model, seed);
-  return { config: completed, method: method.from?.(tensors) ?? method, tensors };
+  return { config: completed, method: method.from?.(tensors) ?? method, tensors, ...unprefixed(completed, model) };
+}
+
+function unprefixed({ task_type }: AdapterConfig, { architecture }: Model): Pick<Adapter, "unprefixed"> {
+  return task_type === "FEATURE_EXTRACTION" ? { unprefixed: architecture.basePrefix } : {};
 }
 
 /** A new adapter of several methods at once, as LoRA with a prefix. The first one's modules_to_save go for all. */
@@ -58,7 +64,11 @@ export function createComposed(
     return { config: completed, method: bindMethod(completed, own) };
   });
   const tensors = initialTensors(composeMethods(bound.map(({ method }) => method)), model, seed);
-  const parts = bound.map(({ config, method }) => ({ config, method: method.from?.(tensors) ?? method }));
+  const parts = bound.map(({ config, method }) => ({
+    config,
+    method: method.from?.(tensors) ?? method,
+    ...unprefixed(config, model),
+  }));
   return { config: parts[0]!.config, parts, method: composeMethods(parts.map(({ method }) => method)), tensors };
 }
 
@@ -116,9 +126,10 @@ export function loadAdapter(folder: PeftFolder, model: Model, trace: ModelTrace)
   };
 }
 
-function loadPart(folder: PeftFolder, model: Model, trace: ModelTrace, context: BindContext): Adapter {
-  const config = completeConfig(folder.config, context);
-  const method = bound(folder, config, context, model);
+function loadPart(opened: PeftFolder, model: Model, trace: ModelTrace, context: BindContext): Adapter {
+  const config = completeConfig(opened.config, context);
+  const method = bound(opened, config, context, model);
+  const folder = { ...opened, tensors: withPrefix(opened.tensors, method, model.architecture.basePrefix) };
   const problems: string[] = [];
   const tensors = new Map<string, FloatTensor>();
   const copies = new Map<string, Tensor>();
@@ -146,7 +157,24 @@ function loadPart(folder: PeftFolder, model: Model, trace: ModelTrace, context: 
       problems,
     );
   }
-  return { config, method: startedMethod(folder, config, method, model), tensors, copies };
+  return {
+    config,
+    method: startedMethod(folder, config, method, model),
+    tensors,
+    copies,
+    ...unprefixed(config, model),
+  };
+}
+
+/** A file's tensors by the method's keys, where the file was made on the base model without its head. */
+function withPrefix<T>(tensors: ReadonlyMap<string, T>, { parameters }: BoundMethod, prefix: string): Map<string, T> {
+  const start = "base_model.model.";
+  return new Map(
+    [...tensors].map(([key, tensor]) => {
+      const longer = key.startsWith(start) ? `${start}${prefix}${key.slice(start.length)}` : key;
+      return [!parameters.has(key) && parameters.has(longer) ? longer : key, tensor];
+    }),
+  );
 }
 
 /**

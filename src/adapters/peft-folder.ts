@@ -69,8 +69,8 @@ function openParts(path: string): Pick<PeftFolder, "parts"> {
 
 /** Writes a composed adapter: its first part where PEFT looks, each other one in a folder of its method's name. */
 function saveParts(path: string, { parts = [], tensors }: Adapter): void {
-  const [first, ...others] = parts.map(({ config, method }) => ({
-    config,
+  const [first, ...others] = parts.map(({ method, ...part }) => ({
+    ...part,
     method,
     tensors: new Map([...method.parameters.keys()].map((key) => [key, tensors.get(key)!])),
   }));
@@ -87,8 +87,11 @@ export function savePeftFolder(path: string, adapter: Adapter): void {
     return;
   }
   mkdirSync(path, { recursive: true });
-  const { config, method, tensors, copies = [] } = adapter;
-  const stored = method.stored?.((key) => tensors.get(key)!) ?? tensors;
+  const { config, method, tensors, unprefixed, copies = [] } = adapter;
+  const named = method.stored?.((key) => tensors.get(key)!) ?? tensors;
+  const start = "base_model.model.";
+  const shorter = (key: string): string => (unprefixed ? key.replace(start + unprefixed, start) : key);
+  const stored = [...named].map(([key, tensor]) => [shorter(key), tensor] as const);
   writeSafetensors(join(path, WEIGHTS_FILE), [...stored, ...copies], { format: "pt" });
   const fields: Record<string, unknown> = {
     ...writtenFields(config),

@@ -16,6 +16,7 @@ export const COMMANDS: Commands = new Map([
   ["data check", entry("Show what a data file holds for a model", () => import("./commands/data-check.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
+  ["embed", entry("Turn texts into vectors", () => import("./commands/embed.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
   ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
   ["adapter push", entry("Upload an adapter to the hub", () => import("./commands/adapter-push.ts"))],

@@ -59,12 +59,15 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
     const where = `${file}:${line}`;
     const { truncated, ...read } = readRow(value, format, settings, labels, where);
     const example: Example = { ...read, line };
-    const sides = [example.ids, ...(example.rejected ? [example.rejected.ids] : [])];
-    const length = Math.max(...sides.map((ids) => ids.length));
-    if (length === 0) throw new DataError(`${where}: the row has no tokens. Remove it.`);
-    if (maxPositions !== null && length > maxPositions) {
+    const sides = [example, ...(example.rejected ? [example.rejected] : []), ...(example.others ?? [])].map(
+      ({ ids }) => ids,
+    );
+    const lengths = sides.map((ids) => ids.length);
+    if (lengths.includes(0)) throw new DataError(`${where}: the row has no tokens. Remove it.`);
+    const longest = Math.max(...lengths);
+    if (maxPositions !== null && longest > maxPositions) {
       throw new DataError(
-        `${where}: the row has ${length} tokens, the model has ${maxPositions} positions. Use --max-length ${maxPositions} or less.`,
+        `${where}: the row has ${longest} tokens, the model has ${maxPositions} positions. Use --max-length ${maxPositions} or less.`,
       );
     }
     const beyond = sides.flatMap((ids) => ids.find((id) => id >= options.vocabularySize) ?? [])[0]; // pre-tokenized rows are checked before

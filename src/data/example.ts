@@ -12,7 +12,9 @@ export interface Example {
   readonly labels?: Int32Array;
   /** Segment of each token (0 first text, 1 second), [T]; absent when all are 0. */
   readonly typeIds?: Int32Array;
-  /** What the whole row is labelled: a class index, a regression value (or several), or a multi-label vector. */
+  /** Further texts of the row, which `ids` is compared with: a positive and perhaps a negative, or a second sentence. */
+  readonly others?: readonly { readonly ids: Int32Array; readonly typeIds?: Int32Array }[];
+  /** What the whole row is labelled: a class index, a value (or several), or a 0 or 1 for each label. */
   readonly label?: number | readonly number[];
   /** The worse answer to the same prompt, where this row is the better one. */
   readonly rejected?: { readonly ids: Int32Array; readonly labels: Int32Array };
@@ -27,6 +29,7 @@ export interface Example {
  * pair, both answers count; it has none when one of them has none.
  */
 export function targetCount(example: Example, task: Task): number {
+  if (example.others !== undefined) return 1;
   if (example.labels === undefined) return example.label === undefined ? 0 : 1;
   const own = countOf(example.labels, task);
   if (!example.rejected || own === 0) return own;

@@ -16,6 +16,8 @@ export type Format =
   | "segments"
   | "labelled-text"
   | "labelled-pair"
+  | "ranked-texts"
+  | "scored-pair"
   | "words"
   | "preference"
   | "conversational-preference"
@@ -59,6 +61,8 @@ const RULES: readonly Rule[] = [
   { format: "prompt-completion", fits: has("prompt", "completion") },
   { format: "alpaca", fits: has("instruction", "output") },
   { format: "words", fits: (row) => has("tokens", "ner_tags")(row) || has("tokens", "labels")(row) },
+  { format: "ranked-texts", fits: has("anchor", "positive") },
+  { format: "scored-pair", fits: has("sentence1", "sentence2", "score") },
   { format: "labelled-pair", fits: has("sentence1", "sentence2", "label") },
   { format: "labelled-text", fits: (row) => has("text", "label")(row) || has("sentence", "label")(row) },
   { format: "text", fits: has("text") },
@@ -78,7 +82,9 @@ const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: rea
   alpaca: { keys: '{"instruction", "output"}', tasks: ["causal-lm"] },
   segments: { keys: '{"segments"}', tasks: ["causal-lm"] },
   "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: LABELLED },
-  "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: LABELLED },
+  "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: [...LABELLED, "sentence-similarity"] },
+  "ranked-texts": { keys: '{"anchor", "positive"}', tasks: ["sentence-embedding"] },
+  "scored-pair": { keys: '{"sentence1", "sentence2", "score"}', tasks: ["sentence-similarity"] },
   words: { keys: '{"tokens", "ner_tags" or "labels"}', tasks: ["token-classification"] },
   preference: { keys: '{"prompt", "chosen", "rejected"}', tasks: ["causal-lm"] },
   "conversational-preference": { keys: '{"prompt", "chosen", "rejected"} of messages', tasks: ["causal-lm"] },

@@ -20,6 +20,8 @@ export interface RowSettings {
   readonly endId: number | null;
   /** In tokens; longer rows are cut on the right. */
   readonly maxLength: number;
+  /** The same for texts to embed, where it is less; infinite where the model has no limit. */
+  readonly textLength?: number;
   readonly maskPrompt: boolean;
   /** Rows of the model's embedding. */
   readonly vocabularySize: number;
@@ -91,8 +93,15 @@ export function readRow(
     }
     case "segments":
       return segments(row, settings, where);
+    case "ranked-texts":
+      return compared(row, ["anchor", "positive", ...("negative" in row ? ["negative"] : [])], settings, where);
+    case "scored-pair":
+      return { ...compared(row, ["sentence1", "sentence2"], settings, where), label: score(row, "score", where) };
     case "labelled-text":
     case "labelled-pair": {
+      if (settings.task === "sentence-similarity") {
+        return { ...compared(row, ["sentence1", "sentence2"], settings, where), label: score(row, "label", where) };
+      }
       const two = format === "labelled-pair";
       const first = two ? "sentence1" : row["text"] === undefined ? "sentence" : "text";
       const second = two ? text(row, "sentence2", where) : null;
@@ -118,6 +127,22 @@ function cut(ids: Int32Array, labels: Int32Array | undefined, limit: number): Re
 function pair(tokenizer: Tokenizer, a: string, b: string | null, limit: number): ReadRow {
   const { ids, typeIds, truncated } = tokenizer.encodePair(a, b, limit);
   return { ids, ...(typeIds.some((type) => type !== 0) ? { typeIds } : {}), truncated };
+}
+
+/** Texts that each are tokenized by themselves, and compared as embeddings. */
+function compared(row: JsonObject, keys: readonly string[], settings: RowSettings, where: string): ReadRow {
+  const tokenizer = tokenizerFor(settings, where);
+  const limit = Math.min(settings.maxLength, settings.textLength ?? Number.POSITIVE_INFINITY);
+  const [first, ...others] = keys.map((key) => pair(tokenizer, text(row, key, where), null, limit));
+  return { ...first!, others, truncated: [first!, ...others].some(({ truncated }) => truncated) };
+}
+
+function score(row: JsonObject, key: string, where: string): number {
+  const value = row[key];
+  if (typeof value === "number" && value >= -1 && value <= 1) return value;
+  throw new DataError(
+    `${where}: ${key} is ${kindOf(value)}, a cosine from -1 to 1 is needed. Bring other scales to 0 to 1.`,
+  );
 }
 
 /** Pieces of text that are targets or not, each tokenized by itself without special tokens: axolotl's template-free rows. */

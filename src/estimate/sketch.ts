@@ -8,6 +8,7 @@ import { folderName } from "../files/snapshot-path.ts";
 import type { RawConfig } from "../models/config.ts";
 import { locateModel } from "../models/locate.ts";
 import { type Model, openModel } from "../models/open.ts";
+import { DEFAULT_POOLING } from "../models/pooling.ts";
 import { findArchitecture } from "../models/registry.ts";
 import { checkpointWeights, type TensorSource } from "../models/weights.ts";
 import { byteLength } from "../tensor/dtype.ts";
@@ -55,6 +56,7 @@ function fromConfig(name: string, rawConfig: RawConfig): Model {
     read: (tensor) => {
       throw new ModelError(`internal: ${tensor} is read of ${name}, which has no weights`);
     },
+    pooling: DEFAULT_POOLING,
     files: [],
   };
 }

@@ -66,9 +66,10 @@ export function settleWithAdapters(
   base: Base,
   opened: OpenedAdapters,
   task: Task | null,
-  fallback: Task = "causal-lm",
+  fallback?: Task,
 ): { setup: Setup; loaded: LoadedAdapters } {
-  const resolved = adapterTask(base, opened, task) ?? fallback;
+  const extracts = opened.folders[0]?.config.task_type === "FEATURE_EXTRACTION";
+  const resolved = adapterTask(base, opened, task) ?? fallback ?? (extracts ? "sentence-embedding" : "causal-lm");
   const setup = settle(adapterBase(base, opened.folders, resolved), resolved, opened.supplies);
   return { setup, loaded: opened.load(setup) };
 }

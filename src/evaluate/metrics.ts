@@ -2,6 +2,8 @@
 
 import { type Example, IGNORED } from "../data/example.ts";
 import type { Task } from "../task.ts";
+import { pearson, ranks } from "./correlation.ts";
+import { ranking, similarity } from "./pair-metrics.ts";
 import type { RowScores } from "./scores.ts";
 
 export interface Measured {
@@ -23,6 +25,8 @@ export const MEASURES: Partial<Readonly<Record<Task, (classes?: readonly string[
   "token-classification": (classes) => classification(classes?.some(isBegin) ? entityScores(classes) : accuracyOnly),
   "multi-label-classification": multiLabel,
   regression,
+  "sentence-embedding": ranking,
+  "sentence-similarity": similarity,
 };
 
 /** What the labels and the classes found say, sequence by sequence: a row's one label, or its labelled tokens'. */
@@ -201,31 +205,4 @@ function logSumExp(values: Float32Array): number {
   let sum = 0;
   for (const value of values) sum += Math.exp(value - largest);
   return largest + Math.log(sum);
-}
-
-/** Pearson's correlation; NaN when either side does not vary. */
-export function pearson(a: readonly number[], b: readonly number[]): number {
-  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const [meanA, meanB] = [mean(a), mean(b)];
-  let [both, onlyA, onlyB] = [0, 0, 0];
-  a.forEach((value, i) => {
-    const [da, db] = [value - meanA, b[i]! - meanB];
-    both += da * db;
-    onlyA += da * da;
-    onlyB += db * db;
-  });
-  return both / Math.sqrt(onlyA * onlyB);
-}
-
-/** Ranks from 1; equal values share the mean of theirs. */
-export function ranks(values: readonly number[]): number[] {
-  const order = values.map((_, i) => i).toSorted((a, b) => values[a]! - values[b]!);
-  const out = new Array<number>(values.length);
-  for (let from = 0; from < order.length; ) {
-    let to = from;
-    while (to < order.length && values[order[to]!] === values[order[from]!]) to++;
-    for (let i = from; i < to; i++) out[order[i]!] = (from + 1 + to) / 2;
-    from = to;
-  }
-  return out;
 }

@@ -90,9 +90,9 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     if (logits === null) return await evaluator.evaluate(dataset.examples, loaded.tensors);
     const spill = spillScores(logits);
     try {
-      const perToken = setup.head.rows === "targets";
+      const several = setup.head.rows === "targets" || setup.head.rows === "pooled";
       const result = await evaluator.scored(dataset.examples, loaded.tensors, (index, { scores, count, classes }) =>
-        spill.add(`row.${index}`, perToken ? [count, classes] : [classes], scores),
+        spill.add(`row.${index}`, several ? [count, classes] : [classes], scores),
       );
       spill.finish();
       return result;

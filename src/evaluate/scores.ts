@@ -3,6 +3,7 @@
 import type { Example } from "../data/example.ts";
 import type { Batch, BatchFacts } from "../program/batch.ts";
 import { chooseStreams, headRows, headShape, place } from "../program/layout.ts";
+import { textsOf } from "../program/pair-loss.ts";
 import type { Runner } from "../program/runner.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -10,7 +11,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 export interface RowScores {
   /** [count, classes] */
   readonly scores: Float32Array;
-  /** Places of the row that were scored: its tokens, or 1 for a score of the whole row. */
+  /** Places of the row that were scored: its tokens, its texts where they are embedded, or 1 for the whole row. */
   readonly count: number;
   readonly classes: number;
 }
@@ -40,26 +41,28 @@ function scoreBatch(
   { rows: kind, virtual, cost }: BatchFacts,
   before: number,
 ): { batch: Batch; counts: number[] } {
+  const texts = examples.flatMap(textsOf);
   const streams = chooseStreams(
-    examples.map(({ ids }) => ids.length + virtual.prompt),
+    texts.map(({ ids }) => ids.length + virtual.prompt),
     cost,
   );
-  const { layout, places } = place(examples, streams, virtual);
+  const { layout, places } = place(texts, streams, virtual);
   const everywhere = examples.map(({ ids }) => Array.from({ length: before + ids.length }, (_, i) => i - before));
   const rows = headRows(kind, places, everywhere);
-  const { M } = headShape(rows.length, 1); // in one chunk: every score is wanted
+  const pooled = kind === "pooled";
+  const { M } = headShape(pooled ? texts.length : rows.length, 1); // in one chunk: every score is wanted
   const data = new Int32Array(M);
   data.set(rows);
-  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  const tokens = texts.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
     batch: {
       shape: { ...streams, M, chunks: 1 },
       layout,
       places,
-      targets: new Map<string, Tensor>([["rows", { dtype: "i32", shape: [M], data }]]),
+      targets: new Map<string, Tensor>(pooled ? [] : [["rows", { dtype: "i32", shape: [M], data }]]),
       tokens,
       targetCount: rows.length,
     },
-    counts: everywhere.map((each) => (kind === "targets" ? each.length : 1)),
+    counts: examples.map((example, i) => (kind === "targets" ? everywhere[i]!.length : textsOf(example).length)),
   };
 }

@@ -104,6 +104,8 @@ function architecturesFor(names: unknown, task: Task): unknown {
     "multi-label-classification": "ForSequenceClassification",
     regression: "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
+    "sentence-embedding": "Model",
+    "sentence-similarity": "Model",
   };
   const [name] = Array.isArray(names) ? names : [];
   if (typeof name !== "string") return names;

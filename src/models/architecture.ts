@@ -7,14 +7,17 @@ import type { Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
 export interface Head<C> {
-  /** Which rows of the hidden states it reads: those that carry a target, or one a row of the data. */
-  readonly rows: "targets" | "first" | "last";
+  /** Which hidden states it reads: those that carry a target, one a row of the data, or all of a row made into one. */
+  readonly rows: "targets" | "first" | "last" | "pooled";
   /** Hidden states x [M, C] → scores [M, classes]. */
   logits(w: Weights, config: C, x: Value): Value;
 }
 
 /** Tasks that have a head of their own. */
-export type HeadTask = Exclude<Task, "regression" | "multi-label-classification">;
+export type HeadTask = Exclude<
+  Task,
+  "regression" | "multi-label-classification" | "sentence-embedding" | "sentence-similarity"
+>;
 
 export interface Architecture<C extends ArchitectureFacts = ArchitectureFacts> {
   /** Names of config.json's `model_type` that this file reads. */
@@ -48,8 +51,20 @@ export interface ArchitectureFacts {
 
 /** The head of a task; undefined where the architecture has none. Tasks that differ in their loss alone share one. */
 export function headOf<C extends ArchitectureFacts>({ heads }: Architecture<C>, task: Task): Head<C> | undefined {
-  return heads[task === "regression" || task === "multi-label-classification" ? "sequence-classification" : task];
+  switch (task) {
+    case "regression":
+    case "multi-label-classification":
+      return heads["sequence-classification"];
+    case "sentence-embedding":
+    case "sentence-similarity":
+      return EMBEDDING;
+    default:
+      return heads[task];
+  }
 }
+
+/** Embeddings are the pooled hidden states of any model. */
+const EMBEDDING: Head<ArchitectureFacts> = { rows: "pooled", logits: (_w, _config, x) => x };
 
 export function tasksOf(architecture: Architecture): Task[] {
   return TASKS.filter((task) => headOf(architecture, task));

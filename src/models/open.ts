@@ -9,6 +9,7 @@ import type { Task } from "../task.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { type ArchitectureFacts, headOf, tasksOf } from "./architecture.ts";
 import type { RawConfig } from "./config.ts";
+import { type Pooling, readPooling } from "./pooling.ts";
 import { type AnyArchitecture, findArchitecture } from "./registry.ts";
 import { misfits, tensorSource } from "./source.ts";
 import type { Stream } from "./stream.ts";
@@ -27,6 +28,8 @@ export interface Model {
   weights(stream: Stream, replaced?: ReadonlyMap<string, Value>): Weights;
   /** A tensor as float32 in memory: as stored, or what a precision makes of it. Throws ModelError as source.find does. */
   read(name: string, shape: readonly number[]): Float32Array;
+  /** How embeddings are made of its hidden states. */
+  readonly pooling: Pooling;
   /** The weight files, links resolved. */
   readonly files: readonly string[];
 }
@@ -43,6 +46,7 @@ export function openModel(folder: string): Model {
     architecture,
     config: architecture.configure(rawConfig),
     source,
+    pooling: readPooling(folder),
     weights: (stream, replaced) => checkpointWeights(source, stream, replaced),
     read: (name, shape) => toFloat32(readTensor({ ...source.find(name, shape), name, storedType: "" })),
     files: [...new Set([...tensors.values()].map(({ path }) => path))].toSorted((a, b) => (a < b ? -1 : 1)),

@@ -15,6 +15,7 @@ import {
   place,
   type VirtualTokens,
 } from "./layout.ts";
+import { pairInputs, textsOf } from "./pair-loss.ts";
 import type { Program } from "./program.ts";
 
 export interface BatchFacts {
@@ -66,11 +67,18 @@ export function countTargets(
 
 /** Lays examples out and collects their targets, each weighing `weight` in the loss. */
 export function prepareBatch(examples: readonly Example[], facts: BatchFacts, weight: number): Batch {
+  const texts = examples.flatMap(textsOf);
   const { B, T } = chooseStreams(
-    examples.map(({ ids }) => ids.length + facts.virtual.prompt),
+    texts.map(({ ids }) => ids.length + facts.virtual.prompt),
     facts.cost,
   );
-  const { layout, places } = place(examples, { B, T }, facts.virtual);
+  const { layout, places } = place(texts, { B, T }, facts.virtual);
+  const tokens = texts.reduce((sum, { ids }) => sum + ids.length, 0);
+  if (facts.rows === "pooled") {
+    const { M, chunks } = headShape(texts.length, 1);
+    const inputs = pairInputs(examples, facts.task, M, weight);
+    return { shape: { B, T, M, chunks }, layout, places, targets: inputs, tokens, targetCount: examples.length };
+  }
   const targets = examples.map((example) => targetsOf(example, facts));
   const rows = headRows(
     facts.rows,
@@ -96,7 +104,6 @@ export function prepareBatch(examples: readonly Example[], facts: BatchFacts, we
         : examples.map(({ label }) => Number(label ?? 0));
     inputs.set("labels", padded(labels, M));
   }
-  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
   return { shape: { B, T, M, chunks }, layout, places, targets: inputs, tokens, targetCount: count };
 }
 

@@ -140,6 +140,7 @@ export function headRows(
   targets: readonly (readonly number[])[],
 ): number[] {
   if (kind === "targets") return places.flatMap(({ row, start }) => targets[row]!.map((at) => start + at));
+  if (kind === "pooled") return []; // it reads whole rows
   return places.map(({ start, length }) => (kind === "first" ? start : start + length - 1));
 }
 

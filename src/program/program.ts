@@ -11,11 +11,13 @@ import { gatherRows } from "../graph/ops/gather.ts";
 import { slice } from "../graph/ops/movement.ts";
 import { type Head, headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
+import { pooled } from "../models/pooling.ts";
 import { createStream, type Stream } from "../models/stream.ts";
 import type { Weights } from "../models/weights.ts";
-import { labelsValues, type Task } from "../task.ts";
+import { embeds, labelsValues, type Task } from "../task.ts";
 import type { ProgramShape } from "./layout.ts";
 import { binaryCrossEntropy, chunkedLoss, chunkedRows, crossEntropy, type RowLoss, squaredError } from "./loss.ts";
+import { pairLoss } from "./pair-loss.ts";
 
 /** An adapter as programs take it: bound to the model, with the name that keeps its tensors apart and its weight. */
 export interface MountedAdapter {
@@ -98,7 +100,8 @@ function buildHead(
   const mounted = mount(model, stream, adapters, parameter, training);
   const weights = training && modelDropout ? withModelDropout(mounted) : mounted;
   const hidden = model.architecture.hidden(weights, model.config, stream); // [N, C]
-  const rows = gatherRows(hidden, input("rows", "i32", [M]));
+  const rows =
+    head.rows === "pooled" ? pooled(stream, hidden, model.pooling.mode) : gatherRows(hidden, input("rows", "i32", [M]));
   return { stream, weights, head, rows, parameter };
 }
 
@@ -147,6 +150,8 @@ export function parameterInputs(): Built["parameter"] {
 }
 
 function buildLoss(options: ProgramOptions, built: Built, trainable: Value[]): Value {
+  const { model, task } = options;
+  if (embeds(task)) return pairLoss(task, built.head.logits(built.weights, model.config as never, built.rows));
   const { M, chunks } = options.shape;
   const rowWeights = input("weights", "f32", [M]);
   return chunkedLoss(built.rows, rowWeights, { chunks, trainable }, lossOfRows(options, built));

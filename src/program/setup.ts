@@ -8,7 +8,7 @@ import { type Head, headOf } from "../models/architecture.ts";
 import { locateModel } from "../models/locate.ts";
 import { checkpointTask, type Model, openModel, rowTask, traceChecked, withClasses } from "../models/open.ts";
 import { type ModelTrace, traceModel } from "../models/trace.ts";
-import { classifies, labelsValues, type Task } from "../task.ts";
+import { classifies, embeds, labelsValues, type Task } from "../task.ts";
 import type { BatchFacts } from "./batch.ts";
 import { NO_VIRTUAL, type Packing, type VirtualTokens } from "./layout.ts";
 
@@ -52,6 +52,8 @@ export function resolveTask(
       return regression ? "regression" : rowTask(base.model.rawConfig["problem_type"]);
     case "TOKEN_CLS":
       return "token-classification";
+    case "FEATURE_EXTRACTION":
+      return undefined; // ranked or scored: the rows know
     default: {
       const task = checkpointTask(base.model.rawConfig);
       return task === "sequence-classification" && regression ? "regression" : (task ?? undefined);
@@ -67,6 +69,8 @@ export function peftTask(task: Task): string | null {
     "multi-label-classification": "SEQ_CLS",
     regression: "SEQ_CLS",
     "token-classification": "TOKEN_CLS",
+    "sentence-embedding": "FEATURE_EXTRACTION",
+    "sentence-similarity": "FEATURE_EXTRACTION",
   };
   return names[task] ?? null;
 }
@@ -87,6 +91,7 @@ export function readData(base: Base, file: string, { task, maxLength, maskPrompt
     tokenizer,
     endId,
     maxLength,
+    textLength: textLength(model),
     maskPrompt,
     vocabularySize: model.config.vocabularySize,
     maxPositions: model.config.maxPositions,
@@ -96,6 +101,11 @@ export function readData(base: Base, file: string, { task, maxLength, maskPrompt
   // The rows named the task: now the model's outputs can be checked, too.
   const found = task === undefined && classifies(data.task) && !lacksHead(model, data.task);
   return found ? readData(base, file, { task: data.task, maxLength, maskPrompt }) : data;
+}
+
+/** Tokens that texts to embed are cut at. */
+export function textLength({ pooling, config }: Model): number {
+  return Math.min(pooling.maxLength ?? Number.POSITIVE_INFINITY, config.maxPositions ?? Number.POSITIVE_INFINITY);
 }
 
 /** Whether the checkpoint lacks the task's last layer, so that the data, or an adapter, says how many outputs it has. */
@@ -137,7 +147,7 @@ export function batchFacts(
   packing: Packing = "auto",
 ): BatchFacts {
   const { hiddenSize: C, layers, vocabularySize, labels } = model.config;
-  const classes = task === "causal-lm" || task === "masked-lm" ? vocabularySize : labels;
+  const classes = classifies(task) ? labels : embeds(task) ? C : vocabularySize;
   return {
     task,
     rows: head.rows,

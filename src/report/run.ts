@@ -59,6 +59,10 @@ export function lossUnit(task: string | undefined): string {
       return "nats per row";
     case "multi-label-classification":
       return "nats per label";
+    case "sentence-embedding":
+      return "nats per row";
+    case "sentence-similarity":
+      return "mean squared error of cosines";
     case "regression":
       return "mean squared error";
     default:

@@ -3,6 +3,7 @@
 import type { Example } from "../data/example.ts";
 import { createEvaluator } from "../evaluate/evaluate.ts";
 import { type BatchFacts, countTargets, prepareBatch } from "../program/batch.ts";
+import { textsOf } from "../program/pair-loss.ts";
 import { type MountedAdapter, trainProgram } from "../program/program.ts";
 import { createRunner } from "../program/runner.ts";
 import type { Setup } from "../program/setup.ts";
@@ -64,7 +65,10 @@ export function supervised(options: ObjectiveOptions): Objective {
       const sum = gradientSum(parameters);
       let loss = 0;
       let tokens = 0;
-      for (const [i, examples] of passesOf(rows, ({ ids }) => [ids.length + facts.virtual.prompt], limits).entries()) {
+      const lengths = (row: Example): number[] => textsOf(row).map(({ ids }) => ids.length + facts.virtual.prompt);
+      // Rows that are ranked against one another stay together, as they came.
+      const passes = task === "sentence-embedding" ? inTurn(rows, limits.batchSize) : passesOf(rows, lengths, limits);
+      for (const [i, examples] of passes.entries()) {
         if (i > 0 && stop()) return null;
         const batch = prepareBatch(examples, facts, 1 / targetTokens);
         const outputs = await trainer.run(batch, parameters, hash2(draw, i));
@@ -84,6 +88,11 @@ export function supervised(options: ObjectiveOptions): Objective {
       await evaluator.close();
     },
   };
+}
+
+function inTurn<T>(rows: readonly T[], size: number): T[][] {
+  const count = Math.ceil(rows.length / size);
+  return Array.from({ length: count }, (_, i) => rows.slice(i * size, (i + 1) * size));
 }
 
 /** Adds up the outputs `grad.KEY` of passes. */

@@ -30,7 +30,7 @@ import {
   settle,
   withDataClasses,
 } from "../program/setup.ts";
-import { classifies, labelsValues, type Task } from "../task.ts";
+import { classifies, embeds, labelsValues, type Task } from "../task.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { StartEvent } from "./events.ts";
 import { bindFull } from "./full.ts";
@@ -80,8 +80,13 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
     rows: evalData.examples.length,
     split: parts !== null,
   };
-  if (options.labelSmoothing > 0 && labelsValues(data.task)) {
+  if (options.labelSmoothing > 0 && (labelsValues(data.task) || embeds(data.task))) {
     throw new UsageError(`labelSmoothing: ${data.task} has no class to take a share from. Leave it away.`);
+  }
+  if (data.task === "sentence-embedding" && options.tokensPerBatch !== null) {
+    throw new UsageError(
+      "tokensPerBatch: the rows of a batch are ranked against one another, and cannot be cut up. Use --batch-size.",
+    );
   }
   const settled = settle(base, data.task, suppliedBy(base, folder, configured, data.task));
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };

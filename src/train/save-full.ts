@@ -1,7 +1,7 @@
 /** A fully fine-tuned model as a Hugging Face folder that transformers loads. */
 
-import { copyFileSync, existsSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
@@ -20,6 +20,10 @@ const COMPANIONS = [
   "tokenizer.model",
   "spiece.model",
   "chat_template.jinja",
+  "modules.json",
+  "sentence_bert_config.json",
+  "config_sentence_transformers.json",
+  "1_Pooling/config.json",
 ];
 
 /** Writes model.safetensors, config.json with `changed` fields, and copies of the tokenizer's files. */
@@ -35,6 +39,8 @@ export function saveFullModel(
   writeJsonAtomic(join(folder, "config.json"), { ...config, ...changed });
   for (const name of COMPANIONS) {
     const from = join(model.folder, name);
-    if (existsSync(from)) copyFileSync(from, join(folder, name));
+    if (!existsSync(from)) continue;
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    copyFileSync(from, join(folder, name));
   }
 }

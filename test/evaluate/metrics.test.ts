@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { pearson, ranks } from "../../src/evaluate/correlation.ts";
 import { passes } from "../../src/evaluate/evaluate.ts";
-import { MEASURES, pearson, ranks } from "../../src/evaluate/metrics.ts";
+import { MEASURES } from "../../src/evaluate/metrics.ts";
 import type { RowScores } from "../../src/evaluate/scores.ts";
 
 test("accuracy and loss of labelled rows", () => {
