@@ -38,8 +38,8 @@ export function targetCount(example: Example, task: Task): number {
 }
 
 /** Tokens of the row, of both answers of a pair. */
-export function tokenCount({ ids, rejected }: Example): number {
-  return ids.length + (rejected?.ids.length ?? 0);
+export function tokenCount({ ids, rejected, others = [] }: Example): number {
+  return ids.length + (rejected?.ids.length ?? 0) + others.reduce((sum, each) => sum + each.ids.length, 0);
 }
 
 function countOf(labels: Int32Array, task: Task): number {
