@@ -3,7 +3,7 @@
 import type { Example } from "../data/example.ts";
 import { UsageError } from "../errors.ts";
 import { byteLevels } from "../precision/levels.ts";
-import { atPrecision, type Precision } from "../precision/precision.ts";
+import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { logitsProgram } from "../program/program.ts";
 import { createRunner } from "../program/runner.ts";
 import { batchFacts, demandTokenizer, openBase, textLength } from "../program/setup.ts";
@@ -56,7 +56,10 @@ export async function embedHere(input: EmbedInput, runtime: Runtime): Promise<Em
   const { setup: settled, loaded } = settleWithAdapters(base, opened, "sentence-embedding");
   warnOfBases(opened, base, name, input.onWarning);
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
-  const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { precision, cacheDir, levels }) };
+  const setup = {
+    ...settled,
+    model: atPrecision(settled.model, settled.trace, { precision, quantType: QUANT_TYPE, cacheDir, levels }),
+  };
   const limit = Math.min(maxLength ?? Number.POSITIVE_INFINITY, textLength(base.model));
   const examples = texts.map((text, i): Example => {
     const { ids, typeIds } = tokenizer.encodePair(text, null, limit);
