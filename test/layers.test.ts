@@ -49,7 +49,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "autodiff",
   ],
   estimate: ["tensor", "files", "graph", "models", "adapters", "program", "train"],
-  report: ["tensor", "files", "train"],
+  study: ["tensor", "files", "models", "convert"],
+  report: ["tensor", "files", "train", "study"],
   cli: ["*"],
 };
 /** Files at the top of src/ that any room may import. */

@@ -1,12 +1,15 @@
 /** `lowrank eval` */
 
+import { UsageError } from "../../errors.ts";
+import type { TextScores } from "../../evaluate/text/score.ts";
+import type { WeightedAdapter } from "../../generate/adapter-set.ts";
 import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
 import { PRECISIONS, type Precision } from "../../precision/precision.ts";
 import { TASKS } from "../../task.ts";
-import { adapterArguments } from "../adapter-argument.ts";
+import { type AdapterArgument, adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
-import { table } from "../output.ts";
+import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
 
 const command: Command = defineCommand({
@@ -27,6 +30,13 @@ const command: Command = defineCommand({
     },
     maxLength: { type: "integer", help: "Tokens a row; longer ones are cut on the right" },
     maskPrompt: { type: "boolean", help: "Count the prompt's tokens, too" },
+    generate: {
+      type: "boolean",
+      help: "Write a completion for every prompt, too, and score it against the rows' (BLEU, NIST, METEOR, ROUGE-L, CIDEr)",
+    },
+    maxTokens: { type: "integer", help: "Most tokens of such a completion", shown: "128" },
+    limit: { type: "integer", help: "Prompts to complete (all)" },
+    predictions: { type: "string", value: "FILE", help: "Write the completions to this file, for lowrank score" },
     logits: { type: "string", value: "FILE", help: "Write every row's scores to this safetensors file" },
     precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
     quantType: { type: "string", help: "What --precision int4 holds weights as", choices: QUANT_TYPES },
@@ -42,8 +52,11 @@ const command: Command = defineCommand({
       import("../../evaluate/run.ts"),
       import("../../runtime/node.ts"),
     ]);
-    const { adapter, task, precision, quantType, ...rest } = flags;
-    const result = await evaluateHere(
+    const { adapter, task, precision, quantType, generate = false, maxTokens, limit, predictions, ...rest } = flags;
+    if (!generate && (maxTokens ?? limit ?? predictions) !== undefined) {
+      throw new UsageError("--max-tokens, --limit and --predictions go with --generate. Add it, or leave them away.");
+    }
+    const evaluated = await evaluateHere(
       {
         threads: defaultThreads(),
         cacheDir: cacheFolder(),
@@ -56,8 +69,53 @@ const command: Command = defineCommand({
       },
       nodeRuntime,
     );
+    const scores = generate ? await scoreCompletions({ ...flags, adapter: adapterArguments(adapter) }, output) : {};
+    const result = { ...evaluated, ...scores };
     output.result(result, () => table(Object.entries(result).map(([name, value]) => [name, String(value)])));
   },
 });
 
 export default command;
+
+interface Asked {
+  readonly model: string;
+  readonly data: string;
+  readonly adapter: readonly AdapterArgument[];
+  readonly threads?: number;
+  readonly maxTokens?: number;
+  readonly limit?: number;
+  readonly predictions?: string;
+}
+
+async function scoreCompletions(asked: Asked, output: Output): Promise<TextScores> {
+  const [{ loadBase }, { writeCompletions }, { scoreTexts }, { dataFile }, { nodeRuntime }, { writeFileAtomic }] =
+    await Promise.all([
+      import("../../generate/load.ts"),
+      import("../../generate/completions.ts"),
+      import("../../evaluate/text/score.ts"),
+      import("../../data/folder.ts"),
+      import("../../runtime/node.ts"),
+      import("../../files/atomic.ts"),
+    ]);
+  const { model, data, adapter, threads = defaultThreads(), maxTokens = 128, limit = null, predictions } = asked;
+  const base = await loadBase(model, { threads }, nodeRuntime);
+  try {
+    const adapters: WeightedAdapter[] = [];
+    for (const { path, weight } of adapter) adapters.push([await base.adapter(path), weight]);
+    const texts = await writeCompletions({
+      base,
+      adapters,
+      file: dataFile(data, "test", "valid"),
+      maxTokens,
+      limit,
+      onProgress: (done, total) => output.progress(`completion ${done} of ${total}`),
+    });
+    if (predictions !== undefined) {
+      const lines = texts.map((each) => `${JSON.stringify(each)}\n`).join("");
+      writeFileAtomic(predictions, new TextEncoder().encode(lines));
+    }
+    return scoreTexts(texts);
+  } finally {
+    await base.close();
+  }
+}

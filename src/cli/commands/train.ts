@@ -10,6 +10,7 @@ import { PREFERENCE_LOSSES } from "../../train/preference.ts";
 import { SCHEDULERS } from "../../train/schedule.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
+import { commandLine } from "../command-line.ts";
 import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
 import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
@@ -215,12 +216,6 @@ function onInterrupt(output: Output, stop: () => void): { remove(): void } {
       for (const signal of signals) process.off(signal, handle);
     },
   };
-}
-
-/** This command as one could type it. */
-function commandLine(args: readonly string[] = process.argv.slice(2)): string {
-  const quoted = args.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`));
-  return `lowrank ${quoted.join(" ")}`;
 }
 
 /** This command again, with --resume. */
