@@ -18,6 +18,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   evaluate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   generate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   diffusion: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
+  serve: ["adapters", "models", "generate", "runtime"],
   convert: ["tensor", "files", "models", "adapters", "program"],
   train: [
     "tensor",

@@ -21,6 +21,8 @@ export type Prompt =
 export interface CompletionOptions extends Sampling {
   /** Most tokens of the completion. Default 128. */
   readonly maxTokens?: number;
+  /** Tokens of prompt and completion together, where the model would take more. */
+  readonly maxLength?: number;
   /** Texts that end the completion; they are no part of it. */
   readonly stop?: readonly string[];
   /** Go on past end tokens. */
@@ -152,7 +154,7 @@ function prepare(
     throw new UsageError(`logprobs is ${logprobs}; needed 0 to 20.`);
   const ids = promptIds(base, options);
   const prompt = withVirtual(ids, set.virtual.prompt);
-  const limit = Math.min(maxTokens, roomFor(base, set.virtual.prefix + prompt.ids.length));
+  const limit = Math.min(maxTokens, roomFor(base, set.virtual.prefix + prompt.ids.length, options.maxLength));
   const sampler = createSampler(options);
   for (const id of ids) sampler.seen(id, "prompt");
   if (stop.length > 0) demandTokenizer(base);
@@ -199,10 +201,13 @@ export function withVirtual(ids: Int32Array, count: number): Tokens {
 }
 
 /** Tokens that fit behind `used` ones: the last needs no position of its own. Throws ModelError when the prompt is too long. */
-function roomFor({ model }: Base, used: number): number {
+function roomFor({ model }: Base, used: number, maxLength: number | undefined): number {
   const positions = model.config.maxPositions ?? Number.POSITIVE_INFINITY;
-  if (used > positions) {
-    throw new ModelError(`The prompt has ${used} tokens; ${model.name} takes ${positions}. Shorten it.`);
+  const limit = Math.min(positions + 1, maxLength ?? Number.POSITIVE_INFINITY);
+  if (used >= limit) {
+    throw new ModelError(
+      `The prompt has ${used} tokens; ${model.name} takes ${Math.min(positions, limit - 1)} here. Shorten it.`,
+    );
   }
-  return positions - used + 1;
+  return limit - used;
 }

@@ -42,8 +42,20 @@ export interface LoadedBase {
   complete(options: GenerateOptions): Promise<Completion>;
   /** Scores after every token: [tokens, vocabulary], row after row. */
   logits(tokenIds: ArrayLike<number>, adapters?: readonly WeightedAdapter[]): Promise<Float32Array>;
+  /** What is being computed. */
+  load(): GenerationLoad;
   /** Frees the memory; the base is of no use afterwards. */
   close(): Promise<void>;
+}
+
+export interface GenerationLoad {
+  /** Completions at work, and those that wait. */
+  readonly running: number;
+  readonly waiting: number;
+  /** Bytes of keys and values. */
+  readonly cacheBytes: number;
+  /** Prompts whose beginning was there already. */
+  readonly prefixHits: number;
 }
 
 /** Opens a model by folder, or `embedded:NAME`. Throws ModelError for one that does not generate text. */
@@ -76,6 +88,12 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
       const tokens = withVirtual(Int32Array.from(tokenIds), prompt);
       return (await engine.logits(tokens, set)).subarray(prompt * model.config.vocabularySize);
     },
+    load: () => ({
+      running: scheduler.running,
+      waiting: scheduler.waiting,
+      cacheBytes: engine.caches.bytes + prefixes.bytes,
+      prefixHits: prefixes.hits,
+    }),
     close: async () => {
       await scheduler.stop(new LowrankError("The base was closed."));
       await engine.close();

@@ -45,6 +45,8 @@ export interface SequenceOptions {
 
 /** Tokens reserved for a completion from the start; longer ones grow the cache on their way. */
 const RESERVED = 192;
+/** Tokens that a completion is counted with at most: few come to what they may have. */
+const COUNTED = 1024;
 
 export function sequenceJob(options: SequenceOptions): Job {
   const { engine, prefixes, set, prompt, limit, ends, sampler, filter, stream, logprobs, signal } = options;
@@ -62,7 +64,7 @@ export function sequenceJob(options: SequenceOptions): Job {
 
   return {
     width: 1,
-    tokens: prompt.ids.length + limit,
+    tokens: prompt.ids.length + Math.min(limit, COUNTED),
     begin() {
       row = caches.open(set.group, prompt.ids.length + Math.min(limit, RESERVED));
       const found = cacheable ? prefixes.find(set.identity, prompt.ids) : null;

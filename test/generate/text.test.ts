@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,52 +7,14 @@ import type { GenerateOptions } from "../../src/generate/generate.ts";
 import { type LoadedBase, loadBase } from "../../src/generate/load.ts";
 import type { Piece } from "../../src/generate/sequence.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
-import { caseFolder } from "../goldens/harness.ts";
-
-/** A tiny GPT-2 with a tokenizer of one token a word, whose chat template is of the common form. */
-const TEMPLATE =
-  "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}" +
-  "{% for m in messages %}{{ bos_token }}{{ m['role'] }} {{ m['content'] }}{{ eos_token }} {% endfor %}" +
-  "{% if tools %}{{ tools | tojson }}{% endif %}{% if add_generation_prompt %}assistant{% endif %}";
+import { writeWordedModel } from "./worded-model.ts";
 
 let folder = "";
 let base: LoadedBase;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "generate-"));
-  cpSync(`${caseFolder("gpt2-c_attn")}/model`, folder, { recursive: true });
-  const config = (await loadBase(folder, {}, nodeRuntime)).model.config;
-  const words = ["<s>", "</s>", "user", "assistant", "hello", "world"];
-  const vocab: Record<string, number> = {};
-  for (let i = 0; i < config.vocabularySize; i++) vocab[words[i] ?? `w${i}`] = i;
-  const special = (id: number, content: string): object => ({
-    id,
-    content,
-    special: true,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-  });
-  const tokenizer = {
-    version: "1.0",
-    added_tokens: [special(0, "<s>"), special(1, "</s>")],
-    normalizer: null,
-    pre_tokenizer: { type: "WhitespaceSplit" },
-    post_processor: null,
-    decoder: null,
-    model: { type: "WordLevel", vocab, unk_token: "<s>" },
-  };
-  writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
-  writeFileSync(
-    join(folder, "tokenizer_config.json"),
-    JSON.stringify({
-      bos_token: "<s>",
-      eos_token: "</s>",
-      chat_template: TEMPLATE,
-      clean_up_tokenization_spaces: false,
-    }),
-  );
+  writeWordedModel(folder);
   base = await loadBase(folder, { threads: 1 }, nodeRuntime);
 });
 
