@@ -51,7 +51,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   estimate: ["tensor", "files", "graph", "models", "adapters", "program", "train"],
   study: ["tensor", "files", "models", "convert"],
-  report: ["tensor", "files", "train", "study"],
+  compare: ["files", "models", "train"],
+  report: ["tensor", "files", "train", "study", "compare"],
   cli: ["*"],
 };
 /** Files at the top of src/ that any room may import. */

@@ -32,6 +32,7 @@ export const COMMANDS: Commands = new Map([
     "adapter extract",
     entry("Make an adapter of what full fine-tuning changed", () => import("./commands/adapter-extract.ts")),
   ],
+  ["compare", entry("Compare methods on tasks over seeds, from one file", () => import("./commands/compare.ts"))],
   ["study", entry("Study the rank of adapters", () => import("./commands/study.ts"))],
   ["estimate", entry("Plan a training: parameters, files and memory", () => import("./commands/estimate.ts"))],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { LowrankError, messageOf, UsageError } from "../errors.ts";
 import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
+import { readConfigFile } from "./config-file.ts";
 import { COMMON_FLAGS, demandFlags, type FlagTable, readConfigValues, readFlags, suggestion } from "./flags.ts";
 import { commandHelp, commandList } from "./help.ts";
 import { resolveHubNames } from "./hub-flags.ts";
@@ -90,19 +91,6 @@ function findCommand(args: readonly string[]): [string, readonly string[]] {
   throw new UsageError(
     `${first} is no command.${suggestion(first, names) || ` There are ${names.join(", ")}.`} See lowrank --help.`,
   );
-}
-
-async function readConfigFile(path: string): Promise<Record<string, unknown>> {
-  const [{ readTextFile }, { parse }] = await Promise.all([import("./read-text.ts"), import("yaml")]);
-  const text = readTextFile(path);
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (error) {
-    throw new UsageError(`${path}: neither YAML nor JSON (${messageOf(error).split("\n")[0]}).`);
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new UsageError(`${path}: needed names and values, like "batchSize: 4".`);
 }
 
 function report(error: unknown, output: Output, { events, debug }: { events: boolean; debug: boolean }): number {
