@@ -5,6 +5,8 @@ import { chatTokens } from "../../src/data/chat-targets.ts";
 import { chatTemplateOf } from "../../src/data/chat-template.ts";
 import { type ConversationFormat, readConversation } from "../../src/data/conversation.ts";
 import type { JsonObject } from "../../src/data/json-values.ts";
+import { labelReader } from "../../src/data/labels.ts";
+import { type RowSettings, readRow } from "../../src/data/row-reader.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts";
 
 interface ExpectedRow {
@@ -59,7 +61,7 @@ for (const [name, { folder: model, template, untagged, rows }] of Object.entries
       if (name === "thinking") continue;
       test(`${which}: the same without the tags`, () => {
         const found = tokensOf(row, tokenizer, untagged);
-        if (i === 2 && name === "chatml") {
+        if (i === 2 && (name === "chatml" || name === "smollm2")) {
           // "\n\n\n" across the prompt's end: generation begins behind the prompt's own "\n".
           found.mask[mask.lastIndexOf(0, mask.length - 2) + 1] = 1;
         }
@@ -68,6 +70,24 @@ for (const [name, { folder: model, template, untagged, rows }] of Object.entries
     }
   });
 }
+
+test.each(Object.entries(cases))("%s: cut at a length, ids and mask are transformers' first ones", (_, expected) => {
+  const tokenizer = tokenizers.get(expected.folder)!;
+  const template = chatTemplateOf({ chatTemplate: expected.template, config: tokenizer.config }, "F");
+  for (const { row, ids, mask, refused } of expected.rows) {
+    if (refused !== undefined || row["tools"]) continue;
+    const maxLength = mask.indexOf(1) + 2; // in the middle of the first answer
+    const settings: RowSettings = {
+      ...{ task: "causal-lm", tokenizer, endId: null, maxLength, maskPrompt: true, vocabularySize: 1e6 },
+      chatTemplate: () => template,
+    };
+    const labels = labelReader(undefined, undefined, new Set(), "f");
+    const read = readRow(row, "messages", settings, labels, "f:1");
+    expect(read.truncated).toBe(true);
+    expect([...read.ids]).toEqual(ids.slice(0, maxLength));
+    expect(Array.from(read.labels!, (label) => (label === -100 ? 0 : 1))).toEqual(mask.slice(0, maxLength));
+  }
+});
 
 const chatml = tokenizers.get("chatml")!;
 const { untagged: plainChatml, template: taggedChatml } = cases["chatml"]!;
