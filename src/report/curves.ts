@@ -57,6 +57,18 @@ export function runCurves(run: Run): Html | null {
   const note = (mean: string): string =>
     reach === 0 ? "" : `thin: each step; thick: ${mean} of\u00a0${2 * reach + 1}`;
   const half = { x: STEP, half: true } as const;
+  const rewards = (side: string): Point[] => series((step) => Number(step[`rewards/${side}`] ?? Number.NaN));
+  const judged = run.steps.some((step) => step["rewards/chosen"] !== undefined)
+    ? lineChart({
+        ...half,
+        title: "Rewards",
+        y: { label: "gain over the reference" },
+        series: [
+          { name: "chosen", colour: 3, look: "line", points: rewards("chosen") },
+          { name: "rejected", colour: 2, look: "line", points: rewards("rejected") },
+        ],
+      })
+    : null;
   const rates: Series[] = [
     { name: "learning rate", colour: 3, look: "line", points: series((step) => step.learningRate) },
   ];
@@ -66,6 +78,7 @@ export function runCurves(run: Run): Html | null {
     series((step) => step.tokensPerSecond),
   );
   return html`${loss}<div class="halves">${[
+    judged,
     lineChart({ ...half, title: "Learning rate", y: { label: "factor on the update" }, series: rates }),
     lineChart({
       ...half,
