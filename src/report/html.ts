@@ -35,20 +35,36 @@ function isList(content: Html | readonly Content[]): content is readonly Content
   return Array.isArray(content);
 }
 
-/** A whole document: one column, its style inside, and a policy under which browsers load and run nothing. */
-export function page(title: string, body: Content): string {
-  const style: Html = { [markup]: STYLE }; // a style element takes no escapes
+/** A page that runs scripts of the server which it came from, and talks to it alone. */
+export interface LivePage {
+  /** Paths of its modules. */
+  readonly scripts: readonly string[];
+  /** Beside the style of every report; of this repository, as it takes no escapes. */
+  readonly style: string;
+}
+
+/** Markup alone, for a part of a live page. */
+export function fragment(body: Html): string {
+  return body[markup];
+}
+
+/** A whole document: one column, its style inside, and a policy under which browsers load and run nothing, unless `live`. */
+export function page(title: string, body: Content, live: LivePage = { scripts: [], style: "" }): string {
+  const style: Html = { [markup]: STYLE + live.style }; // a style element takes no escapes
+  const allowed = live.scripts.length > 0 ? "; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'" : "";
+  const policy = `default-src 'none'; style-src 'unsafe-inline'; img-src data:${allowed}`;
+  const scripts = live.scripts.map((path) => html`<script type="module" src="${path}"></script>\n`);
   const document = html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>${title}</title>
 <style>${style}</style>
-</head>
+${scripts}</head>
 <body>
 <main>
 ${body}

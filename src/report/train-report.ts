@@ -53,6 +53,16 @@ ${section("Files", files(input.files))}${section("Command", commandBlock(input.c
   );
 }
 
+/** A run up to now, without what only its end knows: for a page that follows it. */
+export function runOverview(run: Run, events: readonly TrainEvent[]): Html {
+  const heldOut = heldOutOf(run);
+  const written = events.flatMap((event) => (event.event === "sample" ? [event] : []));
+  return html`<p class="lede">${outcome(run, heldOut)}</p>
+${keyFigures(figures(run, heldOut))}${section("Curves", runCurves(run))}
+${section("Evaluations on held-out rows", evaluations(run, heldOut))}${section("Samples", samples(written))}
+${section("Model and adapter", factTable("What is trained", model(run)))}`;
+}
+
 /** One sentence on the result, and one on the state of a run that has not ended. */
 function outcome(run: Run, heldOut: HeldOut | null): Content {
   return html`${result(run, heldOut)}${state(run)}`;
