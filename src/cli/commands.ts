@@ -13,6 +13,7 @@ export const COMMANDS: Commands = new Map([
     entry("Train, switch, blend and merge adapters on the embedded base", () => import("./commands/quickstart.ts")),
   ],
   ["train", entry("Fine-tune a model with an adapter, or fully", () => import("./commands/train.ts"))],
+  ["ui", entry("Watch, compare and try runs in a browser", () => import("./commands/ui.ts"))],
   ["data check", entry("Show what a data file holds for a model", () => import("./commands/data-check.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
   ["score", entry("Score generated texts against references", () => import("./commands/score.ts"))],

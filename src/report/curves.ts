@@ -37,7 +37,7 @@ export function runCurves(run: Run): Html | null {
   const loss = lineChart({
     title: "Loss",
     x: STEP,
-    y: { label: lossUnit(run.start?.task) },
+    y: { label: lossUnit(run) },
     series: [
       ...trainingSeries(
         "training rows",

@@ -51,8 +51,9 @@ export function fragment(body: Html): string {
 /** A whole document: one column, its style inside, and a policy under which browsers load and run nothing, unless `live`. */
 export function page(title: string, body: Content, live: LivePage = { scripts: [], style: "" }): string {
   const style: Html = { [markup]: STYLE + live.style }; // a style element takes no escapes
-  const allowed = live.scripts.length > 0 ? "; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'" : "";
-  const policy = `default-src 'none'; style-src 'unsafe-inline'; img-src data:${allowed}`;
+  const allowed =
+    live.scripts.length > 0 ? "; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'" : "";
+  const policy: Html = { [markup]: `default-src 'none'; style-src 'unsafe-inline'; img-src data:${allowed}` };
   const scripts = live.scripts.map((path) => html`<script type="module" src="${path}"></script>\n`);
   const document = html`<!doctype html>
 <html lang="en">

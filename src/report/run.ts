@@ -48,9 +48,12 @@ export function heldOutOf({ evals, done }: Run): HeldOut | null {
   return before === undefined || after === undefined || evals.length < 2 ? null : { before, after };
 }
 
-/** The unit of a task's loss. */
-export function lossUnit(task: string | undefined): string {
-  switch (task) {
+/** The unit of a run's loss. */
+export function lossUnit({ start, steps }: Pick<Run, "start" | "steps">): string {
+  if (steps.some((step) => step["logps/chosen"] !== undefined || step["logps/rejected"] !== undefined)) {
+    return "mean over judged rows";
+  }
+  switch (start?.task) {
     case "causal-lm":
     case "masked-lm":
     case "token-classification":

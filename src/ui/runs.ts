@@ -110,7 +110,9 @@ function runOf(id: string, folder: string, lines: readonly Logged[]): LoggedRun 
   return {
     id,
     folder,
-    events: lines.filter((line): line is TrainEvent & { at: number } => line.event !== "session" && line.event !== "error"),
+    events: lines.filter(
+      (line): line is TrainEvent & { at: number } => line.event !== "session" && line.event !== "error",
+    ),
     state: stateOf(last, session?.pid),
     error,
     model: session?.model ?? null,

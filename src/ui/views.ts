@@ -42,8 +42,7 @@ export function runView(runs: readonly LoggedRun[]): Html {
 function oneRun({ id, events, state, error }: LoggedRun): Html {
   const run = runOf(events);
   const failed = error === null ? null : html`<p class="warning">${error}</p>\n`;
-  const report =
-    state === "done" ? html` <a href="/runs/${encodeURIComponent(id)}/report.html">Its report</a>` : null;
+  const report = state === "done" ? html` <a href="/runs/${encodeURIComponent(id)}/report.html">Its report</a>` : null;
   return html`<header><p class="kind">${state}${report}</p>
 <h1>${id}</h1>
 ${failed}</header>
@@ -52,7 +51,7 @@ ${runOverview(run, events)}`;
 
 function comparison(runs: readonly LoggedRun[]): Html {
   const all = runs.map(({ id, events }, i) => ({ id, run: runOf(events), colour: (i + 1) as Series["colour"] }));
-  const unit = lossUnit(all[0]!.run.start?.task);
+  const unit = lossUnit(all[0]!.run);
   const curve = (title: string, series: readonly Series[]): Html | null =>
     series.some(({ points }) => points.length > 0)
       ? lineChart({ title, x: { label: "step", integers: true }, y: { label: unit }, series })
