@@ -10,7 +10,8 @@ import { add } from "../graph/ops/arithmetic.ts";
 import { expand, reshape, zerosOf } from "../graph/ops/broadcast.ts";
 import { matMul } from "../graph/ops/matmul.ts";
 import { concat, split, transpose } from "../graph/ops/movement.ts";
-import type { MaskKind, Stream } from "./stream.ts";
+import { recomputed } from "./segment.ts";
+import { keysOf, type MaskKind, type Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
 
 export interface AttentionOptions {
@@ -38,44 +39,74 @@ export function joinHeads(x: Value, { N }: Stream): Value {
   return reshape(transpose(x, [0, 2, 1, 3]), [N, heads * D]);
 }
 
+/** Scores are kept for the backward pass while a head's fill no more places than this; else they are computed again. */
+const KEPT_PLACES = 1024 ** 2;
+
 /** q [B, H, T, D] against k and v [B, KV, T, D], with whatever the cache and the adapters add: [N, H·D]. */
 export function attention(w: Weights, stream: Stream, q: Value, k: Value, v: Value, options: AttentionOptions): Value {
-  const { layer, H, KV, D, scale, mask } = options;
+  const { layer, KV, D, mask } = options;
   const { B, T } = stream;
+  const of = options.dropout ? 1 : stream.parts; // dropout is drawn for all places at once
   stream.produced.set(`keys.${layer}`, k);
   stream.produced.set(`values.${layer}`, v);
 
-  const blocks: { keys: Value; values: Value }[] = [];
+  const earlier: Block[] = [];
   const prefix = w.prefix(layer, KV, D);
   if (prefix) {
     const every = (x: Value): Value => expand(reshape(x, [1, ...x.shape]), [B, ...x.shape]);
-    blocks.push({ keys: every(prefix.keys), values: every(prefix.values) });
+    earlier.push({ keys: every(prefix.keys), values: every(prefix.values) });
   }
   if (stream.past) {
     const shape = [B, KV, stream.past.S, D];
-    blocks.push({
+    earlier.push({
       keys: input(`past.keys.${layer}`, "f32", shape),
       values: input(`past.values.${layer}`, "f32", shape),
     });
   }
-  blocks.push({ keys: k, values: v });
+  const virtual = prefix ? [zerosOf([B, 1, T / of, prefix.keys.shape[1]!])] : [];
+  const [queries, keys, values] = [q, k, v].map((x) => split(x, of, 2)) as [Parts, Parts, Parts];
+  const mixed = queries.map((query, index) => {
+    const part = { index, of };
+    const count = (keysOf(T, mask, part) * of) / T;
+    const seen = concat([...virtual, stream.mask(mask, part)], 3);
+    const attend = ([some, ownKeys, ownValues]: Parts): Value =>
+      attendTo(w, some!, [...earlier, { keys: ownKeys!, values: ownValues! }], seen, options);
+    const inputs = [query, concat(keys.slice(0, count), 2), concat(values.slice(0, count), 2)];
+    return of > 1 && (stream.recompute || T * T >= KEPT_PLACES) ? recomputed(inputs, attend) : attend(inputs);
+  });
+  return joinHeads(concat(mixed, 2), stream);
+}
 
+type Parts = readonly Value[];
+
+/** Keys and values [B, KV, n, D] of some earlier or own tokens. */
+interface Block {
+  readonly keys: Value;
+  readonly values: Value;
+}
+
+/** softmax(scale · query·keysᵀ + seen)·values over all blocks: query [B, H, t, D], seen [B, 1, t, K], result as query. */
+function attendTo(
+  w: Weights,
+  query: Value,
+  blocks: readonly Block[],
+  seen: Value,
+  { layer, H, KV, D, scale, softCap: cap, dropout = 0 }: AttentionOptions,
+): Value {
+  const [B = 0, , t = 0] = query.shape;
   // Queries of one key head lie side by side, so that keys and values are never repeated.
-  const grouped = reshape(q, [B, KV, (H / KV) * T, D]);
+  const grouped = reshape(query, [B, KV, (H / KV) * t, D]);
   const parts = blocks.map(({ keys }) => matMul(grouped, keys, { transB: true, alpha: scale }));
   const K = parts.reduce((sum, part) => sum + part.shape[3]!, 0);
-  let scores = reshape(concat(parts, 3), [B, H, T, K]);
-  if (options.softCap) scores = softCap(scores, options.softCap);
-  const seen = stream.mask(mask);
-  const virtual = prefix ? [zerosOf([B, 1, T, prefix.keys.shape[1]!])] : [];
-  const shown = softmax(add(scores, concat([...virtual, seen], 3))); // [B, H, T, K]
-  const weights = w.dropout(shown, `attention.${layer}`, options.dropout ?? 0);
-
+  let scores = reshape(concat(parts, 3), [B, H, t, K]);
+  if (cap) scores = softCap(scores, cap);
+  const shown = softmax(add(scores, seen)); // [B, H, t, K]
+  const weights = w.dropout(shown, `attention.${layer}`, dropout);
   const shares = split(
-    reshape(weights, [B, KV, (H / KV) * T, K]),
+    reshape(weights, [B, KV, (H / KV) * t, K]),
     parts.map((part) => part.shape[3]!),
     3,
   );
-  const mixed = blocks.map(({ values }, i) => matMul(shares[i]!, values)).reduce(add); // [B, KV, G·T, D]
-  return joinHeads(reshape(mixed, [B, H, T, D]), stream);
+  const mixed = blocks.map(({ values }, i) => matMul(shares[i]!, values)).reduce(add); // [B, KV, G·t, D]
+  return reshape(mixed, [B, H, t, D]);
 }

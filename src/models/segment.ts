@@ -10,18 +10,23 @@ import type { Stream } from "./stream.ts";
 
 /** block(x), which keeps x's shape; recomputed in the backward pass where the stream asks for it. */
 export function segment(stream: Stream, x: Value, block: (x: Value) => Value): Value {
-  const y = block(x);
-  if (!stream.recompute) return y;
-  const trainable = trainableBetween(y, x);
-  return withGradient(y, [x, ...trainable], (dy) => {
-    const again = detach(after(x, dy)); // not before the gradient has come: that is what saves the memory
-    return gradient(block(again), [again, ...trainable], dy);
+  return stream.recompute ? recomputed([x], ([y]) => block(y!)) : block(x);
+}
+
+/** compute(inputs), of which only the inputs are kept: the backward pass computes it again. */
+export function recomputed(inputs: readonly Value[], compute: (inputs: readonly Value[]) => Value): Value {
+  const y = compute(inputs);
+  const trainable = trainableBetween(y, inputs);
+  return withGradient(y, [...inputs, ...trainable], (dy) => {
+    // Not before the gradient has come: that is what saves the memory.
+    const again = inputs.map((x) => detach(after(x, dy)));
+    return gradient(compute(again), [...again, ...trainable], dy);
   });
 }
 
-/** Trainable inputs that y depends on other than through x. */
-function trainableBetween(y: Value, x: Value): Value[] {
-  const seen = new Set<Node>([x.node]);
+/** Trainable inputs that y depends on other than through `inputs`. */
+function trainableBetween(y: Value, inputs: readonly Value[]): Value[] {
+  const seen = new Set<Node>(inputs.map(({ node }) => node));
   const stack = [y.node];
   const found: Value[] = [];
   for (let node = stack.pop(); node; node = stack.pop()) {

@@ -8,7 +8,7 @@
 import { input, integers, scalar, type Value } from "../graph/graph.ts";
 import { and, equal, greaterOrEqual, less, sub, where } from "../graph/ops/arithmetic.ts";
 import { reshape } from "../graph/ops/broadcast.ts";
-import { concat } from "../graph/ops/movement.ts";
+import { concat, slice } from "../graph/ops/movement.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A batch as it is laid out in streams; the numbers behind every input below. */
@@ -60,6 +60,8 @@ export interface Stream {
   readonly M: number;
   /** Whether blocks are computed again in the backward pass instead of being kept. */
   readonly recompute: boolean;
+  /** Equal parts that attention takes its queries in, so that its scores never exist together. */
+  readonly parts: number;
   readonly ids: Value; // [N]
   readonly positions: Value; // [N]
   readonly typeIds: Value; // [N]
@@ -71,14 +73,36 @@ export interface Stream {
   readonly produced: Map<string, Value>;
   /** Declares an input that `compute` fills from each batch's layout. */
   derive(name: string, shapeOf: Derived["shapeOf"], dtype: "f32" | "i32" | "bool", compute: Derived["compute"]): Value;
-  /** What is added to scores [B, 1, T, S + T]: 0 where a query sees a key, the lowest float elsewhere. */
-  mask(kind: MaskKind): Value;
+  /**
+   * What is added to the scores of the queries of one part: 0 where a query sees a key, the lowest float elsewhere.
+   * [B, 1, T / part.of, S + keysOf].
+   */
+  mask(kind: MaskKind, part?: Part): Value;
 }
 
 export interface MaskKind {
   readonly causal: boolean;
   /** Keys further back than this many positions (itself counted) are not seen; null sees all. */
   readonly window: number | null;
+}
+
+/** One of some equal parts of a stream's places. */
+export interface Part {
+  readonly index: number;
+  readonly of: number;
+}
+
+const WHOLE: Part = { index: 0, of: 1 };
+
+/** Parts of the queries of streams of T tokens: few for short ones, whose products would become too small. */
+export function queryParts(T: number): number {
+  if (T < 256 || T % 16 !== 0) return 1;
+  return T < 1024 ? 4 : 16;
+}
+
+/** First places of a stream that the queries of a part may see: a causal model's keys all lie before their queries. */
+export function keysOf(T: number, { causal }: MaskKind, { index, of }: Part): number {
+  return causal ? ((index + 1) * T) / of : T;
 }
 
 const LOWEST = -3.4028234663852886e38;
@@ -103,12 +127,14 @@ export function createStream(B: number, T: number, { S = 0, M = 0, recompute = f
   const derived = new Map<string, Derived>();
   const declared = new Map<string, Value>();
   const masks = new Map<string, Value>();
+  const parts = past ? 1 : queryParts(T);
   return {
     B,
     T,
     N,
     M,
     recompute,
+    parts,
     ids,
     positions,
     typeIds: input("typeIds", "i32", [N]),
@@ -124,11 +150,11 @@ export function createStream(B: number, T: number, { S = 0, M = 0, recompute = f
       declared.set(name, value);
       return value;
     },
-    mask: (kind) => {
-      const key = `${kind.causal} ${kind.window}`;
+    mask: (kind, part = WHOLE) => {
+      const key = `${kind.causal} ${kind.window} ${part.index}/${part.of}`;
       const held = masks.get(key);
       if (held) return held;
-      const value = buildMask({ B, T, positions, segments, past }, kind);
+      const value = buildMask({ B, T, positions, segments, past }, kind, part);
       masks.set(key, value);
       return value;
     },
@@ -143,16 +169,20 @@ interface MaskParts {
   readonly past: Past | null;
 }
 
-function buildMask({ B, T, positions, segments, past }: MaskParts, { causal, window }: MaskKind): Value {
+function buildMask({ B, T, positions, segments, past }: MaskParts, kind: MaskKind, part: Part): Value {
+  const { causal, window } = kind;
+  const size = T / part.of;
+  const from = part.index * size;
+  const queries = (own: Value): Value => reshape(slice(reshape(own, [B, T]), 1, from, from + size), [B, 1, size, 1]);
   const keys = (own: Value, earlier: Value | undefined): Value => {
-    const line = reshape(own, [B, T]);
+    const line = slice(reshape(own, [B, T]), 1, 0, keysOf(T, kind, part));
     const all = earlier ? concat([earlier, line], 1) : line;
-    return reshape(all, [B, 1, 1, all.shape[1]!]); // [B, 1, 1, S + T]
+    return reshape(all, [B, 1, 1, all.shape[1]!]); // [B, 1, 1, S + keys]
   };
   const keySegments = keys(segments, past?.segments);
   const keyPositions = keys(positions, past?.positions);
-  const queryPositions = reshape(positions, [B, 1, T, 1]);
-  let seen = equal(reshape(segments, [B, 1, T, 1]), keySegments); // [B, 1, T, S + T]
+  const queryPositions = queries(positions);
+  let seen = equal(queries(segments), keySegments); // [B, 1, T / parts, S + keys]
   if (causal) seen = and(seen, greaterOrEqual(queryPositions, keyPositions));
   if (window !== null) {
     const distance = sub(queryPositions, keyPositions);

@@ -1,5 +1,6 @@
 /** Runs programs on batches of any shape. */
 
+import { queryParts } from "../models/stream.ts";
 import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import type { Sizes } from "../runtime/sized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -20,45 +21,60 @@ export interface RunnerOptions {
   build(shape: ProgramShape): Program;
 }
 
-/** B streams, T tokens each, m rows of the head a chunk. Probes are primes, so that no two extents are alike by chance. */
-const MONOMIALS = [[], ["B"], ["T"], ["m"], ["B", "T"]] as const;
-const PROBES: readonly Sizes[] = [
-  { B: 2, T: 37, m: 11 },
-  { B: 3, T: 37, m: 11 },
-  { B: 2, T: 41, m: 11 },
-  { B: 2, T: 37, m: 13 },
-  { B: 3, T: 41, m: 11 },
-  { B: 5, T: 43, m: 17 }, // checks the fit of the others
-];
+/** B streams of 16·t tokens, m rows of the head a chunk: the lengths that layouts choose are multiples of 16. */
+const MONOMIALS = [[], ["B"], ["t"], ["m"], ["B", "t"]] as const;
+const UNIT = 16;
+
+/** Streams to fit by, in t, for each number of parts that attention takes their queries in. */
+const PROBE_LENGTHS = [
+  [11, 13, 7],
+  [37, 41, 43],
+  [67, 71, 73],
+] as const;
+
+/** Sizes to fit by. Mostly primes, so that no two extents are alike by chance. */
+function probesFor(T: number): readonly Sizes[] {
+  const [a, b, c] = PROBE_LENGTHS.find(([t]) => queryParts(t * UNIT) === queryParts(T))!;
+  return [
+    { B: 2, t: a, m: 11 },
+    { B: 3, t: a, m: 11 },
+    { B: 2, t: b, m: 11 },
+    { B: 2, t: a, m: 13 },
+    { B: 3, t: b, m: 11 },
+    { B: 5, t: c, m: 17 }, // checks the fit of the others
+  ];
+}
 
 export function createRunner({ runtime, session, build }: RunnerOptions): Runner {
-  const byChunks = new Map<number, Sessions>(); // chunks of the head are unrolled: each number of them is a graph
+  // Chunks of the head and parts of attention are unrolled: each number of them is a graph.
+  const byGraph = new Map<string, Sessions>();
 
-  const sessionsFor = (chunks: number): Sessions => {
-    const held = byChunks.get(chunks);
+  const sessionsFor = ({ T, chunks }: ProgramShape): Sessions => {
+    const key = `${chunks} ${queryParts(T)}`;
+    const held = byGraph.get(key);
     if (held) return held;
     const sessions = createSessions({
       runtime,
       session,
-      probes: PROBES,
+      probes: probesFor(T),
       monomials: MONOMIALS,
-      build: ({ B = 0, T = 0, m = 0 }) => build({ B, T, M: m * chunks, chunks }),
+      build: ({ B = 0, t = 0, m = 0 }) => build({ B, T: t * UNIT, M: m * chunks, chunks }),
     });
-    byChunks.set(chunks, sessions);
+    byGraph.set(key, sessions);
     return sessions;
   };
 
   return {
     run: (batch, tensors, draw = 0) => {
       const { B, T, M, chunks } = batch.shape;
-      return sessionsFor(chunks).run(
-        { B, T, m: M / chunks },
+      return sessionsFor(batch.shape).run(
+        { B, t: T / UNIT, m: M / chunks },
         (program) => new Map([...batchInputs(program, batch, draw), ...tensors]),
       );
     },
     close: async () => {
-      for (const sessions of byChunks.values()) await sessions.close();
-      byChunks.clear();
+      for (const sessions of byGraph.values()) await sessions.close();
+      byGraph.clear();
     },
   };
 }

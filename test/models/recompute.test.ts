@@ -29,6 +29,29 @@ test.each(CASES)("%s: gradients of recomputed blocks are those of kept ones", as
   }
 });
 
+/** Streams of 256 tokens are attended to in parts; 250 is no multiple of 16, and is taken whole. */
+test.each(["llama-untied-patterns", "gemma3", "mistral-window", "llama-prefix-tuning", "roberta-seqcls"])(
+  "%s: attention in parts, recomputed or not, gives the gradients of attention at once",
+  async (name) => {
+    const { model, task, rows, adapter, facts } = openCase(name);
+    const batch = rows.slice(0, facts.batch_size);
+    const virtual = adapter.method.virtual ?? { prompt: 0, prefix: 0 };
+    const gradients = (T: number, recompute: boolean) =>
+      computeGradients({ model, task }, batch, adapter, { virtual, recompute, streams: { B: 1, T } });
+    const whole = await gradients(250, false);
+    for (const parts of [await gradients(256, false), await gradients(256, true)]) {
+      expect(parts.loss).toBeCloseTo(whole.loss, 6);
+      for (const [key, values] of whole.gradients) {
+        const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+        const worst = parts.gradients
+          .get(key)!
+          .reduce((most, value, i) => Math.max(most, Math.abs(value - values[i]!)), 0);
+        expect(worst, key).toBeLessThanOrEqual(2e-6 * largest + 1e-12);
+      }
+    }
+  },
+);
+
 test("recomputation adds each block's forward pass once, gated by its gradient", () => {
   const { model, task, adapter } = openCase("gpt2-c_attn");
   const shape = { B: 1, T: 16, M: 8, chunks: 1 };
