@@ -81,6 +81,7 @@ function encodeNode(node: OnnxNode): Message {
   const message = new Message();
   for (const name of node.inputs) message.text(1, name);
   for (const name of node.outputs) message.text(2, name);
+  message.text(3, node.outputs[0]!); // what profiles and errors of the runtime call it
   message.text(4, node.type);
   for (const [name, value] of Object.entries(node.attributes)) message.message(5, encodeAttribute(name, value));
   if (node.domain !== "") message.text(7, node.domain);
