@@ -11,7 +11,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   autodiff: ["tensor", "graph"],
   runtime: ["tensor", "graph"],
   data: ["tensor", "files"],
-  models: ["tensor", "files", "graph", "autodiff"],
+  gguf: ["tensor", "files"],
+  models: ["tensor", "files", "gguf", "graph", "autodiff"],
   precision: ["tensor", "files", "graph", "runtime", "models"],
   adapters: ["tensor", "files", "graph", "autodiff", "models", "data"],
   program: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
@@ -19,7 +20,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   generate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   diffusion: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
   serve: ["adapters", "models", "generate", "runtime"],
-  convert: ["tensor", "files", "models", "adapters", "program"],
+  convert: ["tensor", "files", "gguf", "models", "adapters", "program"],
   train: [
     "tensor",
     "files",
@@ -33,7 +34,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "evaluate",
     "generate",
   ],
-  merge: ["tensor", "files", "runtime", "data", "models", "adapters", "program", "evaluate", "train"],
+  merge: ["tensor", "files", "gguf", "runtime", "data", "models", "adapters", "program", "evaluate", "train"],
   verify: [
     "tensor",
     "files",

@@ -3,13 +3,14 @@
  * tensors `<base tensor>.lora_a` [r, in] and `.lora_b` [out, r] (of the token embedding A is [rows, r]), one α for all.
  */
 
-import { AdapterMismatchError, FormatError, ModelError, UsageError } from "../errors.ts";
+import { AdapterMismatchError, FormatError, UsageError } from "../errors.ts";
 import { openGguf } from "../files/gguf.ts";
 import { type GgufScalar, type GgufTensor, writeGguf } from "../files/gguf-writer.ts";
 import { readTensor } from "../files/safetensors.ts";
+import { ggufArchitecture, ggufName, moduleName } from "../gguf/names.ts";
+import { permutedHeads, permuteRows } from "../gguf/rows.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { transpose } from "../tensor/linear-algebra.ts";
-import { type GgufArchitecture, ggufArchitecture, ggufName, moduleName } from "./gguf-names.ts";
 import { type LoraFile, type LowRank, plainConfig } from "./lora-file.ts";
 
 export type BaseConfig = Readonly<Record<string, unknown>>;
@@ -35,7 +36,7 @@ export function writeGgufAdapter(out: string, { config, modules }: LoraFile, bas
     // llama.cpp scales by α / rank: what a module has more or less goes into its B.
     const factor = scaling / (Math.fround(alpha) / rank);
     const scaled = Float32Array.from(B, (value) => value * factor);
-    const heads = headsOf(name, architecture, base, where);
+    const heads = permutedHeads(name, architecture, base, where);
     const a = embedding ? transpose(A, rank, width) : A;
     tensors.set(`${name}.lora_a`, { shape: embedding ? [width, rank] : [rank, width], data: Float32Array.from(a) });
     const b = heads === null ? scaled : permuteRows(scaled, height, rank, heads, false);
@@ -81,7 +82,7 @@ export function readGgufAdapter(path: string, base: BaseConfig, where: string): 
         continue;
       }
       const [a, b] = [toFloat32(readTensor(entry)), toFloat32(readTensor(pair[1]))];
-      const heads = headsOf(name, architecture, base, where);
+      const heads = permutedHeads(name, architecture, base, where);
       modules.set(module, {
         rank,
         in: width,
@@ -107,36 +108,4 @@ export function readGgufAdapter(path: string, base: BaseConfig, where: string): 
     fan_in_fan_out: architecture.name === "gpt2",
   });
   return { path, config, modules };
-}
-
-/** Heads of a q or k matrix whose rows llama.cpp reorders; null for all others. */
-function headsOf(tensor: string, { permutes }: GgufArchitecture, base: BaseConfig, where: string): number | null {
-  const part = permutes ? /\.attn_([qk])\.weight$/.exec(tensor)?.[1] : undefined;
-  if (part === undefined) return null;
-  const all = base["num_attention_heads"];
-  const heads = part === "q" ? all : (base["num_key_value_heads"] ?? all);
-  if (typeof heads === "number" && heads > 0) return heads;
-  throw new ModelError(`${where}: num_attention_heads is missing, and GGUF's order of ${tensor} depends on it.`);
-}
-
-/**
- * Rows [heads, 2, half] (the halves that rotate together lie apart, as Hugging Face has them) as [heads, half, 2], or
- * back.
- */
-function permuteRows(B: Float32Array, rows: number, columns: number, heads: number, back: boolean): Float32Array {
-  if (rows % (2 * heads) !== 0) {
-    throw new AdapterMismatchError(
-      `B has ${rows} rows, which ${heads} heads cannot share. Give its own base as --model.`,
-      [],
-    );
-  }
-  const half = rows / heads / 2;
-  const out = new Float32Array(B.length);
-  for (let row = 0; row < rows; row++) {
-    const [head, inner] = [Math.floor(row / (2 * half)), row % (2 * half)];
-    const pair = head * 2 * half + (inner % half) * 2 + Math.floor(inner / half);
-    const [from, to] = back ? [pair, row] : [row, pair];
-    out.set(B.subarray(from * columns, (from + 1) * columns), to * columns);
-  }
-  return out;
 }

@@ -64,7 +64,7 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     ...EVALUATE_DEFAULTS,
     ...input,
   };
-  const bare = openBase(model);
+  const bare = openBase(model, cacheDir);
   const opened = openAdapters(adapters);
   const asked = adapterTask(bare, opened, task);
   const base = adapterBase(bare, opened.folders, asked);

@@ -29,6 +29,8 @@ export interface LoadOptions {
   readonly cacheTokens?: number;
   /** Bytes of finished sequences that are kept for prompts which begin alike. Default 256 MiB; 0 keeps none. */
   readonly prefixBytes?: number;
+  /** Folder for what is made of GGUF files. Default null: ~/.cache/lowrank. */
+  readonly cacheDir?: string | null;
 }
 
 export interface LoadedBase {
@@ -58,10 +60,11 @@ export interface GenerationLoad {
   readonly prefixHits: number;
 }
 
-/** Opens a model by folder, or `embedded:NAME`. Throws ModelError for one that does not generate text. */
+/** Opens a model by folder, GGUF file or `embedded:NAME`. Throws ModelError for one that does not generate text. */
 export async function loadBase(name: string, options: LoadOptions, runtime: Runtime): Promise<LoadedBase> {
   const { threads = 0, holdBytes = 4 * 2 ** 30, rows = 32, cacheTokens = 65536, prefixBytes = 2 ** 28 } = options;
-  const base = openBase(name);
+  const { cacheDir = null } = options;
+  const base = openBase(name, cacheDir);
   const { model, trace } = settle(base, "causal-lm");
   const engine = createEngine({ model, trace, runtime, session: { threads }, holdBytes });
   const scheduler = createScheduler(engine, { rows, tokens: cacheTokens });

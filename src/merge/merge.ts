@@ -27,6 +27,8 @@ export interface MergeInput {
   /** Type of the written weights; null: the checkpoint's own. */
   readonly dtype?: FloatType | null;
   readonly threads?: number;
+  /** Folder for what is made of GGUF files; null: ~/.cache/lowrank. */
+  readonly cacheDir?: string | null;
   /** Told of what is no error: an adapter that names another base. */
   readonly onWarning?: (message: string) => void;
 }
@@ -44,9 +46,9 @@ const PROBE_TOKENS = 24;
 
 /** Merges and measures. Throws UsageError for adapters that cannot be merged, LowrankError for files. */
 export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<MergeResult> {
-  const { model: name, adapters: choices, out, dtype: asked = null, threads = 2 } = input;
+  const { model: name, adapters: choices, out, dtype: asked = null, threads = 2, cacheDir = null } = input;
   if (choices.length === 0) throw new UsageError("Nothing to merge: name at least one --adapter.");
-  const base = openBase(name);
+  const base = openBase(name, cacheDir);
   refuseOwnFolder(base.model.folder, out);
   const opened = openAdapters(choices);
   const { setup, loaded } = settleWithAdapters(base, opened, null);

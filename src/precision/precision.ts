@@ -1,7 +1,6 @@
 /** The arithmetics that a frozen base can be computed in. */
 
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { defaultCacheFolder } from "../files/cache-folder.ts";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace } from "../models/trace.ts";
 import type { QuantType } from "./blocks.ts";
@@ -29,7 +28,7 @@ export const QUANT_TYPE: QuantType = "int4";
 export function atPrecision(model: Model, trace: ModelTrace, options: PrecisionOptions): Model {
   const { precision, levels, quantType } = options;
   if (precision === "fp32") return model;
-  const cacheDir = options.cacheDir ?? join(homedir(), ".cache", "lowrank");
+  const cacheDir = options.cacheDir ?? defaultCacheFolder();
   return precision === "int8"
     ? quantiseModel(model, trace, { cacheDir, levels })
     : int4Model(model, trace, { cacheDir, quantType });

@@ -25,8 +25,9 @@ export interface Setup extends Base {
   readonly head: Head<never>;
 }
 
-export function openBase(name: string): Base {
-  const model = openModel(locateModel(name));
+/** Opens a model by folder, GGUF file or `embedded:NAME`; `cacheDir` as locateModel takes it. */
+export function openBase(name: string, cacheDir: string | null = null): Base {
+  const model = openModel(locateModel(name, cacheDir));
   const tokenizer = loadTokenizer(model.folder);
   return { model, tokenizer, endId: tokenizer?.endId ?? firstId(model.rawConfig["eos_token_id"]) };
 }

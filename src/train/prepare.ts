@@ -55,7 +55,7 @@ export interface Prepared {
 /** `levels` as byteLevels finds them, for a base in eight bits. */
 export function prepare(given: TrainOptions, levels: Levels): Prepared {
   const options = withAlpha(withFiles(given));
-  const bare = openBase(options.model);
+  const bare = openBase(options.model, options.cacheDir);
   const full = options.method === "full";
   const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
   if (full) refuseForFull(options, bare);

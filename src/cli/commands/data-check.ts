@@ -2,6 +2,7 @@
 
 import type { DataReport, TokenView } from "../../data/preflight.ts";
 import { TASKS, type Task } from "../../task.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { type Style, table } from "../output.ts";
 
@@ -23,7 +24,7 @@ const command: Command = defineCommand({
     const { dataFile } = await import("../../data/folder.ts");
     const { DataError } = await import("../../errors.ts");
     const { maxLength = 1024, maskPrompt = true, row } = flags;
-    const base = openBase(flags.model);
+    const base = openBase(flags.model, cacheFolder());
     const path = dataFile(file!, "train");
     const task = resolveTask(base, (flags.task as Task | undefined) ?? null, null);
     const data = readData(base, path, { task, maxLength, maskPrompt });

@@ -16,7 +16,12 @@ const command: Command = defineCommand({
   summary: "Measure loss and metrics on a file",
   usage: "--model DIR --data FILE [--adapter [NAME=]PATH[@WEIGHT] …] [options]",
   flags: {
-    model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+    model: {
+      type: "string",
+      value: "DIR",
+      required: true,
+      help: "Base: a Hugging Face folder, a .gguf file, or embedded:NAME",
+    },
     data: { type: "string", value: "FILE", required: true, help: "Rows, JSONL" },
     adapter: {
       type: "repeated",

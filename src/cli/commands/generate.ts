@@ -4,6 +4,7 @@ import { UsageError } from "../../errors.ts";
 import type { ChatRequest } from "../../generate/chat.ts";
 import type { GenerateOptions } from "../../generate/generate.ts";
 import { adapterArguments } from "../adapter-argument.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { readTextFile } from "../read-text.ts";
 import { defaultThreads } from "../threads.ts";
@@ -12,7 +13,12 @@ const command: Command = defineCommand({
   summary: "Generate text with a model and its adapters",
   usage: "--model DIR --prompt TEXT [--adapter [NAME=]PATH[@WEIGHT] …] [options]",
   flags: {
-    model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+    model: {
+      type: "string",
+      value: "DIR",
+      required: true,
+      help: "Base: a Hugging Face folder, a .gguf file, or embedded:NAME",
+    },
     adapter: {
       type: "repeated",
       value: "[NAME=]PATH[@WEIGHT]",
@@ -41,7 +47,7 @@ const command: Command = defineCommand({
     ]);
     const { model, adapter, prompt, chat = false, messages, threads = defaultThreads(), ...rest } = flags;
     const asked = promptOf({ prompt, chat, messages }, parseChat);
-    const base = await loadBase(model, { threads }, nodeRuntime);
+    const base = await loadBase(model, { threads, cacheDir: cacheFolder() }, nodeRuntime);
     try {
       const adapters = [];
       for (const { path, weight } of adapterArguments(adapter))

@@ -1,6 +1,7 @@
 /** `lowrank merge` */
 
 import { adapterArguments } from "../adapter-argument.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { defaultThreads } from "../threads.ts";
 
@@ -8,7 +9,12 @@ const command: Command = defineCommand({
   summary: "Write a model with adapters merged into it",
   usage: "--model DIR --adapter [NAME=]PATH[@WEIGHT] … --out DIR [options]",
   flags: {
-    model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+    model: {
+      type: "string",
+      value: "DIR",
+      required: true,
+      help: "Base: a Hugging Face folder, a .gguf file, or embedded:NAME",
+    },
     adapter: {
       type: "repeated",
       value: "[NAME=]PATH[@WEIGHT]",
@@ -35,6 +41,7 @@ const command: Command = defineCommand({
         out,
         dtype: (dtype as "f32" | undefined) ?? null,
         threads,
+        cacheDir: cacheFolder(),
         onWarning: (message) => output.note(`Warning: ${message}`),
       },
       nodeRuntime,

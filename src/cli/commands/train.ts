@@ -52,7 +52,12 @@ const PEFT_NAMES: Partial<Readonly<Record<keyof typeof ADAPTER_FLAGS, string>>> 
 };
 
 const flags = {
-  model: { type: "string", value: "DIR", required: true, help: "Base: a Hugging Face folder, or embedded:NAME" },
+  model: {
+    type: "string",
+    value: "DIR",
+    required: true,
+    help: "Base: a Hugging Face folder, a .gguf file, or embedded:NAME",
+  },
   data: { type: "string", value: "FILE", required: true, help: "Training rows, JSONL" },
   out: { type: "string", value: "DIR", required: true, help: "Folder for the adapter and its checkpoints" },
   evalData: { type: "string", value: "FILE", help: "Held-out rows; the best weights on them are kept" },

@@ -17,6 +17,21 @@ export interface GgufArchitecture {
   readonly output: string;
   /** Whether rows of q and k are put in the order of rotated pairs. */
   readonly permutes: boolean;
+  /** What whole models hold beside the modules above; null where only adapters are known. */
+  readonly base: BaseNames | null;
+}
+
+export interface BaseNames {
+  /** GGUF's end of a norm's name by the module's end, inside a block. */
+  readonly norms: ReadonlyMap<string, string>;
+  /** The norm behind the last block. */
+  readonly lastNorm: string;
+  /** The table of learned positions; null for rotary ones. */
+  readonly positions: string | null;
+  /** Whether the checkpoint's matrices are stored [in, out], which GGUF turns. */
+  readonly turned: boolean;
+  /** Whether the checkpoint's norms hold their gain less one. */
+  readonly gainLessOne: boolean;
 }
 
 const LLAMA: Readonly<Record<string, string>> = {
@@ -29,8 +44,21 @@ const LLAMA: Readonly<Record<string, string>> = {
   "mlp.down_proj": "ffn_down",
 };
 
+const NORMS = { input_layernorm: "attn_norm", post_attention_layernorm: "ffn_norm" } as const;
+
+const decoderNames = (more: Readonly<Record<string, string>> = NORMS): BaseNames => ({
+  norms: new Map(Object.entries(more)),
+  lastNorm: "model.norm",
+  positions: null,
+  turned: false,
+  gainLessOne: false,
+});
+
+const QUERY_KEY_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" } as const;
+
 const llama = (
   name: string,
+  base: BaseNames | null = null,
   permutes = false,
   modules: Readonly<Record<string, string>> = LLAMA,
 ): GgufArchitecture => ({
@@ -40,26 +68,27 @@ const llama = (
   embedding: "model.embed_tokens",
   output: "lm_head",
   permutes,
+  base,
 });
 
 /** By `model_type`. */
 const ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
-  llama: llama("llama", true),
-  mistral: llama("llama", true),
-  smollm3: llama("smollm3", true),
-  qwen2: llama("qwen2"),
-  qwen3: llama("qwen3"),
-  gemma: llama("gemma"),
+  llama: llama("llama", decoderNames(), true),
+  mistral: llama("llama", decoderNames(), true),
+  smollm3: llama("smollm3", decoderNames(), true),
+  qwen2: llama("qwen2", decoderNames()),
+  qwen3: llama("qwen3", decoderNames({ ...NORMS, ...QUERY_KEY_NORMS })),
+  gemma: llama("gemma", { ...decoderNames(), gainLessOne: true }),
   gemma2: llama("gemma2"),
   gemma3_text: llama("gemma3"),
   olmo2: llama("olmo2"),
-  phi3: llama("phi3", false, {
+  phi3: llama("phi3", null, false, {
     "self_attn.qkv_proj": "attn_qkv",
     "self_attn.o_proj": "attn_output",
     "mlp.gate_up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
   }),
-  phi: llama("phi2", false, {
+  phi: llama("phi2", null, false, {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -79,6 +108,16 @@ const ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
     embedding: "transformer.wte",
     output: "lm_head",
     permutes: false,
+    base: {
+      norms: new Map([
+        ["ln_1", "attn_norm"],
+        ["ln_2", "ffn_norm"],
+      ]),
+      lastNorm: "transformer.ln_f",
+      positions: "transformer.wpe",
+      turned: true,
+      gainLessOne: false,
+    },
   },
 };
 
@@ -89,6 +128,33 @@ export function ggufArchitecture(modelType: unknown, where: string): GgufArchite
   throw new ModelError(
     `${where}: GGUF's names of a ${JSON.stringify(modelType)} model are not known here. Known: ${Object.keys(ARCHITECTURES).join(", ")}.`,
   );
+}
+
+/** The model types whose whole models are known, by `general.architecture`, the first of several. */
+export function baseArchitectures(): ReadonlyMap<string, { modelType: string; architecture: GgufArchitecture }> {
+  const found = new Map<string, { modelType: string; architecture: GgufArchitecture }>();
+  for (const [modelType, architecture] of Object.entries(ARCHITECTURES)) {
+    if (architecture.base && !found.has(architecture.name)) found.set(architecture.name, { modelType, architecture });
+  }
+  return found;
+}
+
+/** The checkpoint's name of a base's tensor ("model.norm.weight" of "output_norm.weight"); null for one it lacks. */
+export function tensorName(
+  tensor: string,
+  { base, block, blocks, embedding, output }: GgufArchitecture,
+): string | null {
+  const [, place = "", kind = ""] = /^(.+)\.(weight|bias)$/.exec(tensor) ?? [];
+  const [, number, inner] = /^blk\.(\d+)\.(\w+)$/.exec(place) ?? [];
+  const outside: Readonly<Record<string, string | null | undefined>> = {
+    token_embd: embedding,
+    output,
+    output_norm: base?.lastNorm,
+    position_embd: base?.positions,
+  };
+  const end = [...block, ...(base?.norms ?? [])].find(([, each]) => each === inner)?.[0];
+  const module = number === undefined ? outside[place] : end && `${blocks}.${number}.${end}`;
+  return module ? `${module}.${kind}` : null;
 }
 
 /** "blk.0.attn_q.weight" of "model.layers.0.self_attn.q_proj". */
