@@ -64,3 +64,22 @@ test("completion: commands, verbs, flags and choices; nothing where files are me
   expect((await lowrank("completion", "bash")).stdout).toContain("complete -F _lowrank lowrank");
   expect(await lowrank("completion", "tcsh")).toMatchObject({ code: 2 });
 });
+
+test("train --dry-run: rows, steps and time, and nothing written", () =>
+  inScratch(async (folder) => {
+    const out = join(folder, "out");
+    const given = [
+      "--model",
+      golden("gpt2-c_attn", "model"),
+      "--data",
+      golden("gpt2-c_attn", "data.jsonl"),
+      "--out",
+      out,
+    ];
+    const run = await lowrank("train", ...given, "--batch-size", "2", "--epochs", "2", "--dry-run", "--json");
+    expect(run).toMatchObject({ code: 0, events: [{ event: "dry-run", rows: 12, steps: 12, measuredSteps: 4 }] });
+    const { secondsPerEpoch, seconds, peakMemoryBytes } = run.events[0] as Record<string, number>;
+    expect(seconds).toBeCloseTo(2 * secondsPerEpoch!, 6);
+    expect(peakMemoryBytes).toBeGreaterThan(5e7);
+    expect(existsSync(out)).toBe(false);
+  }));

@@ -11,6 +11,7 @@ import { SCHEDULERS } from "../../train/schedule.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
+import type { DryRun } from "../dry-run.ts";
 import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
 import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
@@ -109,6 +110,7 @@ const flags = {
   sampleTokens: { type: "integer", help: "Tokens of an answer" },
   saveSteps: { type: "integer", help: "Steps between checkpoints (only when interrupted)" },
   saveLimit: { type: "integer", help: "Checkpoints kept" },
+  dryRun: { type: "boolean", help: "Show the rows, measure a few steps, tell time and memory; write nothing" },
   resume: { type: "optional", value: "DIR", help: "Go on from the newest checkpoint of --out, or from this one" },
   threads: { type: "integer", help: "Threads to compute with (one a core)" },
   precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
@@ -140,6 +142,14 @@ export default command;
 
 async function trainCommand({ flags: given, output }: Call<typeof flags>): Promise<number> {
   const { train } = await import("../../train/start.ts");
+  if (given.dryRun) {
+    const { dryRun } = await import("../dry-run.ts");
+    const show = output.json ? () => {} : progressOf(output);
+    const plan = await dryRun(trainInput(given), train, show);
+    if (output.json) output.event(plan);
+    else output.line(planTable(plan));
+    return 0;
+  }
   const run = train(trainInput(given));
   const interrupt = onInterrupt(output, run.stop);
   const show = output.json ? (event: TrainEvent) => showOnError(event, output) : progressOf(output);
@@ -169,6 +179,7 @@ async function trainCommand({ flags: given, output }: Call<typeof flags>): Promi
 function trainInput(given: FlagsOf<typeof flags>): TrainInput {
   const {
     device: _device,
+    dryRun: _dryRun,
     config: _config,
     json: _json,
     debug: _debug,
@@ -296,6 +307,16 @@ function progressOf(output: Output): (event: TrainEvent) => void {
         break;
     }
   };
+}
+
+function planTable(plan: DryRun): string {
+  return table([
+    ["steps", `${plan.steps}, ${plan.measuredSteps} measured: ${Math.round(plan.tokensPerSecond)} tokens/s`],
+    ["an epoch", duration(plan.secondsPerEpoch)],
+    ["in all", `${duration(plan.seconds)}, evaluations and samples not counted`],
+    ["memory", `${(plan.peakMemoryBytes / 2 ** 20).toFixed(0)} MiB at most in these steps`],
+    ["written", "nothing: --dry-run"],
+  ]);
 }
 
 function startTable(event: StartEvent): string {
