@@ -4,10 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from "node:path";
 import { DataError, messageOf } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
-import { sampleFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { locateModel } from "../models/locate.ts";
-import { openModel } from "../models/open.ts";
+import { openModel, weightsHash } from "../models/open.ts";
 import type { TrainEvent } from "../train/events.ts";
 import type { Comparison } from "./config.ts";
 import { better, type FailedRun, keptEvaluation, metricName, RunInterrupted, type RunResult } from "./result.ts";
@@ -38,7 +37,7 @@ const RESULT = "result.json";
 
 /** Each finished run is kept under OUT/runs by the hash of its settings; a second call goes on from there. */
 export async function compare({ comparison, out, commands, onRun, onEvent }: CompareInput): Promise<ComparisonResult> {
-  const baseHash = openModel(locateModel(comparison.model)).files.map(sampleFile).join(" ");
+  const baseHash = weightsHash(openModel(locateModel(comparison.model)));
   const cells = comparison.tasks.flatMap((task) =>
     comparison.methods.flatMap((method) => comparison.rows.map((rows) => ({ task, method, rows }))),
   );

@@ -32,6 +32,13 @@ export function writeProvenance(folder: string, provenance: Provenance): void {
   writeJsonAtomic(join(folder, PROVENANCE_FILE), { ...provenance, versions });
 }
 
+/** The base that an adapter's folder was trained on; null where it does not tell. */
+export function recordedBase(folder: string): Provenance["base"] | null {
+  const base = existsSync(join(folder, PROVENANCE_FILE)) && readJsonObject(join(folder, PROVENANCE_FILE))?.["base"];
+  const { name, hash } = (base || {}) as { name?: unknown; hash?: unknown };
+  return typeof name === "string" && typeof hash === "string" ? (base as Provenance["base"]) : null;
+}
+
 /** Task and classes of an adapter's folder, as far as it tells them: PEFT's own files have neither. */
 export function recordedTask(folder: string): {
   readonly task: Task | null;

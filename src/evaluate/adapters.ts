@@ -1,10 +1,10 @@
 /** Adapters of files, opened on a base and ready to be mounted together. */
 
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
+import { namesBase, refuseOtherWeights } from "../adapters/base-check.ts";
 import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
 import { recordedTask } from "../data/provenance.ts";
 import { UsageError } from "../errors.ts";
-import { folderName } from "../files/snapshot-path.ts";
 import { withClasses } from "../models/open.ts";
 import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
 import type { MountedAdapter } from "../program/program.ts";
@@ -74,12 +74,15 @@ export function settleWithAdapters(
   return { setup, loaded: opened.load(setup) };
 }
 
-/** What to tell when an adapter names another base than the one it is used on; null when it names none, or this one. */
-export function baseWarning({ path, config }: PeftFolder, { model }: Base, asked: string): string | null {
-  const named = config.base_model_name_or_path;
-  const last = (text: string): string => folderName(text.replace(/^embedded:/, ""));
-  if (!named || named === asked || last(named) === model.name) return null;
-  return `${path} was trained on ${named}, and is used on ${asked}. Its shapes fit; results may differ.`;
+/**
+ * What to tell when an adapter names another base than the one it is used on; null when it names none, or this one. Throws
+ * ModelError when this one's weights are not those that it was trained on.
+ */
+export function baseWarning(folder: PeftFolder, { model }: Base, asked: string): string | null {
+  refuseOtherWeights(folder, model);
+  if (namesBase(folder, model, asked)) return null;
+  const { path, config } = folder;
+  return `${path} was trained on ${config.base_model_name_or_path}, and is used on ${asked}. Its shapes fit; results may differ.`;
 }
 
 /** Tells `tell` of every adapter that names another base. */

@@ -1,6 +1,7 @@
 /** A base in memory that generates: load once, then generate with any adapters. */
 
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
+import { refuseOtherWeights } from "../adapters/base-check.ts";
 import { openPeftFolder } from "../adapters/peft-folder.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { LowrankError } from "../errors.ts";
@@ -76,7 +77,11 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   return {
     model,
     tokenizer: base.tokenizer,
-    adapter: async (path) => loadAdapter(openPeftFolder(path), model, trace),
+    adapter: async (path) => {
+      const folder = openPeftFolder(path);
+      refuseOtherWeights(folder, model);
+      return loadAdapter(folder, model, trace);
+    },
     generate,
     complete: async (request) => {
       const pieces = generate(request);

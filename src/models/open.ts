@@ -2,6 +2,7 @@
 
 import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
+import { sampleFile } from "../files/fingerprint.ts";
 import { readTensor } from "../files/safetensors.ts";
 import { folderName } from "../files/snapshot-path.ts";
 import type { Value } from "../graph/graph.ts";
@@ -32,6 +33,11 @@ export interface Model {
   readonly pooling: Pooling;
   /** The weight files, links resolved. */
   readonly files: readonly string[];
+}
+
+/** Tells the content of a base's weight files: a hash of samples of each. */
+export function weightsHash({ files }: Pick<Model, "files">): string {
+  return files.map(sampleFile).join(" ");
 }
 
 /** Opens a Hugging Face folder. Reads headers only. Throws ModelError for what cannot be read as a known model. */

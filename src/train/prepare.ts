@@ -15,9 +15,10 @@ import { recordedTask, templateHash, writeProvenance } from "../data/provenance.
 import { splitDataset } from "../data/split.ts";
 import { UsageError } from "../errors.ts";
 import { adapterBase, baseWarning } from "../evaluate/adapters.ts";
-import { hashFile, sampleFile } from "../files/fingerprint.ts";
+import { hashFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { snapshotName } from "../files/snapshot-path.ts";
+import { weightsHash } from "../models/open.ts";
 import type { Levels } from "../precision/levels.ts";
 import { atPrecision } from "../precision/precision.ts";
 import {
@@ -334,14 +335,9 @@ function fingerprintOf(
     ...rest,
     adapterConfig: fields,
     initAdapter: folder && hashFile([...folder.tensors.values()][0]!.path),
-    base: baseHash(base),
+    base: weightsHash(base.model),
     data: hashFile(data),
     evalData: evalData && hashFile(evalData),
     threads, // sums are split by thread, so another number of them rounds differently
   };
-}
-
-/** Content hash of the base: its weight files, sampled. */
-function baseHash({ model }: Base): string {
-  return model.files.map(sampleFile).join(" ");
 }
