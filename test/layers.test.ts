@@ -35,6 +35,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "generate",
   ],
   merge: ["tensor", "files", "gguf", "runtime", "data", "models", "adapters", "program", "evaluate", "train"],
+  bench: ["tensor", "files", "graph", "runtime", "program", "train", "generate", "merge"],
   verify: [
     "tensor",
     "files",

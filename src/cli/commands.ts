@@ -35,6 +35,13 @@ export const COMMANDS: Commands = new Map([
   ],
   ["compare", entry("Compare methods on tasks over seeds, from one file", () => import("./commands/compare.ts"))],
   ["study", entry("Study the rank of adapters", () => import("./commands/study.ts"))],
+  [
+    "bench train",
+    entry("Time training steps, whole or by kinds of operators", () => import("./commands/bench-train.ts")),
+  ],
+  ["bench generate", entry("Time generation", () => import("./commands/bench-generate.ts"))],
+  ["bench switch", entry("Time changing the adapter between requests", () => import("./commands/bench-switch.ts"))],
+  ["bench merge", entry("Time merging", () => import("./commands/bench-merge.ts"))],
   ["estimate", entry("Plan a training: parameters, files and memory", () => import("./commands/estimate.ts"))],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],
   ["init", entry("Write a configuration file for train", () => import("./commands/init.ts"))],

@@ -1,0 +1,87 @@
+/** Generation speed of a base with adapters, and what changing the adapter between two requests costs. */
+
+import { loadBase } from "../generate/load.ts";
+import type { Runtime } from "../runtime/session.ts";
+import { type Spread, spreadOf } from "./spread.ts";
+
+export interface BenchGenerateOptions {
+  readonly model: string;
+  /** PEFT folders. */
+  readonly adapters?: readonly string[];
+  readonly prompt?: string;
+  readonly maxTokens?: number;
+  readonly repeats?: number;
+  readonly threads?: number;
+}
+
+export interface BenchGenerate {
+  readonly loadSeconds: number;
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  readonly firstTokenMs: Spread;
+  readonly tokensPerSecond: Spread;
+  readonly peakMemoryBytes: number;
+}
+
+export interface BenchSwitch {
+  /** First token with the adapter of the request before. */
+  readonly sameMs: Spread;
+  /** First token with another adapter than the request before. */
+  readonly switchedMs: Spread;
+  readonly adapters: readonly string[];
+}
+
+const PROMPT = "The harbour lay quiet when the ship came in, and nobody on the quay could say who";
+
+/** Greedy completions of one prompt with all adapters together; the first, which warms up, is left out. */
+export async function benchGenerate(
+  { model, adapters: paths = [], prompt = PROMPT, maxTokens = 64, repeats = 5, threads = 2 }: BenchGenerateOptions,
+  runtime: Runtime,
+): Promise<BenchGenerate> {
+  const begun = performance.now();
+  const base = await loadBase(model, { threads, prefixBytes: 0 }, runtime);
+  try {
+    const adapters = await Promise.all(paths.map(async (path) => [await base.adapter(path), 1] as const));
+    const loadSeconds = (performance.now() - begun) / 1000;
+    const runs = [];
+    for (let i = 0; i <= repeats; i++) {
+      runs.push(await base.complete({ prompt, maxTokens, temperature: 0, adapters }));
+    }
+    const later = runs.slice(1);
+    return {
+      loadSeconds,
+      promptTokens: later[0]!.promptTokens,
+      completionTokens: later[0]!.completionTokens,
+      firstTokenMs: spreadOf(later.map(({ firstTokenMs }) => firstTokenMs)),
+      tokensPerSecond: spreadOf(later.map(({ tokensPerSecond }) => tokensPerSecond)),
+      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    };
+  } finally {
+    await base.close();
+  }
+}
+
+/** One token for each request: first the same adapter again and again, then each adapter in turn. */
+export async function benchSwitch(
+  { model, adapters: paths = [], prompt = PROMPT, repeats = 10, threads = 2 }: BenchGenerateOptions,
+  runtime: Runtime,
+): Promise<BenchSwitch> {
+  const base = await loadBase(model, { threads, prefixBytes: 0 }, runtime);
+  try {
+    const adapters = await Promise.all(paths.map((path) => base.adapter(path)));
+    const choices =
+      adapters.length > 1 ? adapters.map((each) => [[each, 1] as const]) : [[], [[adapters[0]!, 1] as const]];
+    const first = async (chosen: (typeof choices)[number]): Promise<number> => {
+      const { firstTokenMs } = await base.complete({ prompt, maxTokens: 1, temperature: 0, adapters: chosen });
+      return firstTokenMs;
+    };
+    for (const choice of choices) await first(choice);
+    const same: number[] = [];
+    for (let i = 0; i < repeats; i++) same.push(await first(choices.at(-1)!));
+    const switched: number[] = [];
+    for (let i = 0; i < repeats; i++) switched.push(await first(choices[i % choices.length]!));
+    return { sameMs: spreadOf(same), switchedMs: spreadOf(switched), adapters: paths };
+  } finally {
+    await base.close();
+  }
+}
