@@ -55,7 +55,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   study: ["tensor", "files", "models", "convert"],
   compare: ["files", "models", "train"],
   report: ["tensor", "files", "train", "study", "compare"],
-  ui: ["files", "runtime", "adapters", "generate", "train", "report"],
+  ui: ["files", "adapters", "train", "serve", "report"],
   cli: ["*"],
 };
 /** Files at the top of src/ that any room may import. */

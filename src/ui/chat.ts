@@ -2,14 +2,22 @@
 
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { Adapter } from "../adapters/adapter.ts";
 import { WEIGHTS_FILE } from "../adapters/peft-folder.ts";
 import { UsageError } from "../errors.ts";
-import { type LoadedBase, loadBase } from "../generate/load.ts";
-import type { Piece } from "../generate/sequence.ts";
-import type { Runtime } from "../runtime/session.ts";
+import { type EngineThread, startEngineThread } from "../serve/engine-thread.ts";
+import type { ServedPiece } from "../serve/protocol.ts";
 import { listCheckpoints } from "../train/state.ts";
 import type { LoggedRun } from "./runs.ts";
+
+/** Of the thread: a handful of answers at a time. */
+const LIMITS = { rows: 8, cacheTokens: 32_768, prefixBytes: 0, maxLength: null, maxRank: 4096 } as const;
+
+interface Open {
+  readonly model: string;
+  readonly thread: EngineThread;
+  /** Numbers of loaded adapters, and the time of their files, by path. */
+  readonly adapters: Map<string, { readonly time: number; readonly number: number }>;
+}
 
 export interface ChatRequest {
   readonly runs: readonly LoggedRun[];
@@ -33,17 +41,26 @@ export interface Chat {
   close(): Promise<void>;
 }
 
-/** Keeps the last base open, and its adapters as they were when last read. */
-export function createChat(runtime: Runtime, threads: number): Chat {
-  let open: { readonly model: string; readonly base: LoadedBase; readonly adapters: Map<string, Read> } | null = null;
-  const openBase = async (model: string): Promise<NonNullable<typeof open>> => {
-    if (open?.model === model) return open;
-    await open?.base.close();
+/** Keeps the last base open, in a thread of its own, and the adapters as they were when last read. */
+export function createChat(threads: number): Chat {
+  let open: Open | null = null;
+  const close = async (): Promise<void> => {
+    const { thread } = open ?? {};
     open = null;
-    open = { model, base: await loadBase(model, { threads }, runtime), adapters: new Map() };
-    return open;
+    await thread?.close();
+  };
+  const openBase = async (model: string): Promise<Open> => {
+    if (open?.model === model) return open;
+    await close();
+    const opened: Open = { model, thread: await startEngineThread({ ...LIMITS, model, threads }), adapters: new Map() };
+    open = opened;
+    void opened.thread.crashed.then(() => {
+      if (open === opened) open = null;
+    });
+    return opened;
   };
   return {
+    close,
     answer: async function* ({ runs, prompt, chat, maxTokens, temperature, signal }) {
       const models = [...new Set(runs.map(({ model }) => model))];
       if (models.length !== 1 || models[0] == null) {
@@ -53,13 +70,13 @@ export function createChat(runtime: Runtime, threads: number): Chat {
             : `The chosen runs have different bases (${models.join(", ")}). Choose runs of one.`,
         );
       }
-      const { base, adapters } = await openBase(models[0]);
+      const base = await openBase(models[0]);
       const from = chat ? { messages: [{ role: "user", content: prompt }] } : { prompt };
-      const columns: { column: string; pieces: AsyncGenerator<Piece, unknown> }[] = [];
+      const columns: { column: string; pieces: AsyncGenerator<ServedPiece, unknown> }[] = [];
       for (const run of [null, ...runs]) {
-        const used = run === null ? [] : [[await readAdapter(base, adapters, run), 1] as const];
-        const options = { ...from, maxTokens, temperature, adapters: used, signal };
-        columns.push({ column: run?.id ?? "base", pieces: base.generate(options) });
+        const adapters = run === null ? [] : [[await readAdapter(base, run), 1] as const];
+        const call = { prompt: from, options: { maxTokens, temperature }, adapters };
+        columns.push({ column: run?.id ?? "base", pieces: base.thread.generate(call, signal) });
       }
       // A token of each at once: they are computed together.
       for (let left = columns; left.length > 0; ) {
@@ -72,20 +89,11 @@ export function createChat(runtime: Runtime, threads: number): Chat {
         }
       }
     },
-    close: async () => {
-      await open?.base.close();
-      open = null;
-    },
   };
 }
 
-interface Read {
-  readonly time: number;
-  readonly adapter: Adapter;
-}
-
-/** The run's adapter, or that of its newest checkpoint; read again when the file is a new one. */
-async function readAdapter(base: LoadedBase, held: Map<string, Read>, { id, folder }: LoggedRun): Promise<Adapter> {
+/** The run's adapter, or that of its newest checkpoint, as the thread numbers it; read again when the file is a new one. */
+async function readAdapter({ thread, adapters }: Open, { id, folder }: LoggedRun): Promise<number> {
   const path = [folder, listCheckpoints(folder).at(-1)?.path].find(
     (each) => each !== undefined && existsSync(join(each, WEIGHTS_FILE)),
   );
@@ -93,9 +101,11 @@ async function readAdapter(base: LoadedBase, held: Map<string, Read>, { id, fold
     throw new UsageError(`${id} has no adapter yet: it has neither ended nor saved a checkpoint (--save-steps).`);
   }
   const time = statSync(join(path, WEIGHTS_FILE)).mtimeMs;
-  const found = held.get(path);
-  if (found?.time === time) return found.adapter;
-  const adapter = await base.adapter(path);
-  held.set(path, { time, adapter });
-  return adapter;
+  const found = adapters.get(path);
+  if (found?.time === time) return found.number;
+  const number = Math.max(0, ...[...adapters.values()].map((each) => each.number)) + 1;
+  await thread.loadAdapter(number, path);
+  if (found) thread.dropAdapter(found.number);
+  adapters.set(path, { time, number });
+  return number;
 }

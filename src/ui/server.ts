@@ -13,7 +13,6 @@ import { streamSSE, stream as streamText } from "hono/streaming";
 import { z } from "zod";
 import { LowrankError, messageOf } from "../errors.ts";
 import { fragment } from "../report/html.ts";
-import type { Runtime } from "../runtime/session.ts";
 import { createChat } from "./chat.ts";
 import { uiPage } from "./page.ts";
 import { type LoggedRun, runFolder } from "./runs.ts";
@@ -25,7 +24,6 @@ export interface UiOptions {
   /** 0 takes a free one. */
   readonly port: number;
   readonly threads: number;
-  readonly runtime: Runtime;
 }
 
 export interface RunningUi {
@@ -46,10 +44,10 @@ const chatBody = z.strictObject({
   temperature: z.number().min(0).max(2),
 });
 
-export async function startUi({ runs: root, port, threads, runtime }: UiOptions): Promise<RunningUi> {
+export async function startUi({ runs: root, port, threads }: UiOptions): Promise<RunningUi> {
   const token = randomBytes(24).toString("base64url");
   const folder = runFolder(root);
-  const chat = createChat(runtime, threads);
+  const chat = createChat(threads);
   const script = readFileSync(new URL("./client.js", import.meta.url), "utf8");
   const ended = new AbortController();
   const app = new Hono();

@@ -15,9 +15,8 @@ const command: Command = defineCommand({
   notes: "The page is for this machine alone. Ctrl-C ends it; runs go on.",
   run: async ({ flags, output }) => {
     const { startUi } = await import("../../ui/server.ts");
-    const { nodeRuntime } = await import("../../runtime/node.ts");
     const { runs = "runs", port = 7860, threads = defaultThreads() } = flags;
-    const ui = await startUi({ runs, port, threads, runtime: nodeRuntime });
+    const ui = await startUi({ runs, port, threads });
     output.event({ event: "listening", url: ui.url });
     if (!output.json) output.line(`The runs of ${runs}: ${ui.url}\nCtrl-C ends.`);
     await new Promise<void>((resolve) => {
