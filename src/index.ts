@@ -104,7 +104,7 @@ export async function adapterInfo(path: string): Promise<AdapterInfo> {
  * @example
  * const base = await load("embedded:gpt2-tiny");
  * const adapter = await base.adapter("runs/mine");
- * const { text } = await base.complete({ prompt: "Once", adapters: [{ adapter, weight: 0.7 }] });
+ * const { text } = await base.complete({ prompt: "Once", adapters: [[adapter, 0.7]] });
  * await base.close();
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LoadedBase> {

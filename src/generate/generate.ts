@@ -4,6 +4,7 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { ModelError, UsageError } from "../errors.ts";
 import { type Base, demandTokenizer } from "../program/setup.ts";
 import type { AdapterSet, WeightedAdapter } from "./adapter-set.ts";
+import { type BeamSettings, beamJob } from "./beam.ts";
 import { type ChatRequest, renderChat } from "./chat.ts";
 import type { Engine, Tokens } from "./engine.ts";
 import type { PrefixCache } from "./prefix-cache.ts";
@@ -27,6 +28,12 @@ export interface CompletionOptions extends Sampling {
   readonly stop?: readonly string[];
   /** Go on past end tokens. */
   readonly ignoreEnd?: boolean;
+  /** Beam search over so many sequences instead of one; the text comes at its end. Default 1. */
+  readonly beams?: number;
+  /** Of beams: sums of log probabilities are divided by length to this power. Default 1. */
+  readonly lengthPenalty?: number;
+  /** Of beams: no run of so many tokens may occur twice, the prompt counted. Default 0, which allows all. */
+  readonly noRepeatNgram?: number;
   /** Tell each token's log probability, and those of so many best tokens beside it. */
   readonly logprobs?: number;
 }
@@ -48,6 +55,9 @@ export const GENERATE_DEFAULTS = {
   repetitionPenalty: 1,
   presencePenalty: 0,
   frequencyPenalty: 0,
+  beams: 1,
+  lengthPenalty: 1,
+  noRepeatNgram: 0,
   seed: 0,
 } as const;
 
@@ -65,6 +75,8 @@ export interface Completion {
   readonly finishReason: FinishReason;
   readonly logprobs?: readonly TokenLogprobs[];
 }
+
+const MOST_BEAMS = 64;
 
 export interface Generation {
   readonly base: Base;
@@ -155,6 +167,22 @@ function prepare(
   const ids = promptIds(base, options);
   const prompt = withVirtual(ids, set.virtual.prompt);
   const limit = Math.min(maxTokens, roomFor(base, set.virtual.prefix + prompt.ids.length, options.maxLength));
+  const own = ignoreEnd ? new Set<number>() : ends;
+  const beam = beamSettings(options);
+  if (beam) {
+    return {
+      promptTokens: ids.length,
+      job: beamJob({
+        ...{ engine, set, prompt, limit, ends: own, ...beam, signal: callbacks.signal },
+        done: (error, tokenIds, reason) => {
+          const shown = tokenIds.filter((id, i) => i < tokenIds.length - 1 || !own.has(id));
+          const text = base.tokenizer?.decode(shown, { skipSpecial: true }) ?? "";
+          if (error === null && tokenIds.length > 0) callbacks.emit({ text, tokenIds });
+          callbacks.done(error, reason);
+        },
+      }),
+    };
+  }
   const sampler = createSampler(options);
   for (const id of ids) sampler.seen(id, "prompt");
   if (stop.length > 0) demandTokenizer(base);
@@ -164,7 +192,7 @@ function prepare(
     set,
     prompt,
     limit,
-    ends: ignoreEnd ? new Set() : ends,
+    ends: own,
     sampler,
     filter: stopFilter(stop),
     stream: base.tokenizer?.stream() ?? null,
@@ -172,6 +200,25 @@ function prepare(
     ...callbacks,
   });
   return { job, promptTokens: ids.length };
+}
+
+/** Null without beams. Throws UsageError for values that mean nothing, and for options that beams know nothing of. */
+function beamSettings(options: CompletionOptions): BeamSettings | null {
+  const { beams = 1, lengthPenalty = 1, noRepeatNgram = 0 } = options;
+  if (!Number.isInteger(beams) || beams < 1 || beams > MOST_BEAMS)
+    throw new UsageError(`beams is ${beams}; needed 1 to ${MOST_BEAMS}.`);
+  if (!Number.isFinite(lengthPenalty)) throw new UsageError(`length penalty is ${lengthPenalty}; needed a number.`);
+  if (!Number.isInteger(noRepeatNgram) || noRepeatNgram < 0)
+    throw new UsageError(`no-repeat n-gram is ${noRepeatNgram}; needed a whole number from 0.`);
+  if (beams === 1) return null;
+  const { temperature = 0, repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 } = options;
+  const plain = repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0 && !options.logitBias;
+  if (temperature !== 0 || !plain || options.stop?.length || options.logprobs !== undefined) {
+    throw new UsageError(
+      "Beam search draws nothing: leave temperature, penalties, biases, stop texts and logprobs out.",
+    );
+  }
+  return { beams, lengthPenalty, noRepeatNgram };
 }
 
 /** The prompt's token ids. Throws UsageError for none, and for ids that the model does not have. */

@@ -29,8 +29,9 @@ export type Hidden = readonly (readonly [text: string, shown: string])[];
 
 /** The answer to what was thrown: a request that cannot work is 400, an error of ours 500 without its details. */
 export function answerTo(error: unknown, hidden: Hidden): { readonly status: ErrorStatus; readonly body: ErrorBody } {
-  if (error instanceof HttpError)
-    return { status: error.status, body: bodyOf(error.status, error.message, error.code) };
+  if (error instanceof HttpError) {
+    return { status: error.status, body: bodyOf(error.status, hide(error.message, hidden), error.code) };
+  }
   const known = error instanceof UsageError || error instanceof DataError || error instanceof ModelError;
   if (known) return { status: 400, body: bodyOf(400, hide(messageOf(error), hidden), null) };
   return { status: 500, body: bodyOf(500, "The server failed on this request.", null) };

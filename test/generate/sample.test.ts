@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createSampler, largest, type Sampling } from "../../src/generate/sample.ts";
+import { createSampler, largest, logProbabilities, type Sampling } from "../../src/generate/sample.ts";
 import { stopFilter } from "../../src/generate/stop.ts";
 
 const scores = Float32Array.from([1, 3, 2, 3, -1, 0.5]);
@@ -92,4 +92,29 @@ test("no character of a stop string leaves before it is decided", () => {
   expect(filter.push("please st")).toBe("please ");
   expect(filter.push("op he")).toBe("");
   expect(filter.push("lp")).toBe("stop help");
+});
+
+test("bias, presence and frequency penalties change scores as OpenAI says", () => {
+  expect(createSampler({ logitBias: { 5: 10 } }).next(scores)).toBe(5);
+  const presence = createSampler({ presencePenalty: 1.5 });
+  presence.seen(1, "prompt"); // of the completion only
+  expect(presence.next(scores)).toBe(1);
+  presence.seen(1, "completion");
+  presence.seen(3, "completion");
+  expect(presence.next(scores)).toBe(2);
+  const frequency = createSampler({ frequencyPenalty: 0.75 });
+  frequency.seen(1, "completion");
+  expect(frequency.next(scores)).toBe(3);
+  for (const _ of [1, 2]) frequency.seen(3, "completion");
+  expect(frequency.next(scores)).toBe(1);
+  expect(() => createSampler({ presencePenalty: 3 })).toThrow(/presence penalty is 3/);
+  expect(() => createSampler({ logitBias: { "-1": 0 } })).toThrow(/-1/);
+});
+
+test("log probabilities are those of the softmax, the best tokens first", () => {
+  const wanted = softmax([...scores]).map(Math.log);
+  const { logprob, top } = logProbabilities(scores, 2, 3);
+  expect(logprob).toBeCloseTo(wanted[2]!, 6);
+  expect(top.map(({ token }) => token)).toEqual([1, 3, 2]);
+  expect(top[0]!.logprob).toBeCloseTo(wanted[1]!, 6);
 });
