@@ -35,6 +35,19 @@ const has = (...keys: readonly string[]): ((row: JsonObject) => boolean) => {
   return (row) => keys.every((key) => row[key] !== undefined && (row[key] !== null || key === "label"));
 };
 
+/** What two compared texts are called: GLUE's names of all its tasks. */
+const PAIRS = [
+  ["sentence1", "sentence2"],
+  ["question1", "question2"],
+  ["question", "sentence"],
+  ["premise", "hypothesis"],
+] as const;
+
+/** The names of a row's two texts; null for a row of one. */
+export function pairKeys(row: JsonObject): readonly [string, string] | null {
+  return PAIRS.find((pair) => has(...pair)(row)) ?? null;
+}
+
 /** In order: the first that fits is the row's format. */
 const RULES: readonly Rule[] = [
   { format: "tokens", fits: has("input_ids", "labels") },
@@ -63,7 +76,7 @@ const RULES: readonly Rule[] = [
   { format: "words", fits: (row) => has("tokens", "ner_tags")(row) || has("tokens", "labels")(row) },
   { format: "ranked-texts", fits: has("anchor", "positive") },
   { format: "scored-pair", fits: has("sentence1", "sentence2", "score") },
-  { format: "labelled-pair", fits: has("sentence1", "sentence2", "label") },
+  { format: "labelled-pair", fits: (row) => has("label")(row) && pairKeys(row) !== null },
   { format: "labelled-text", fits: (row) => has("text", "label")(row) || has("sentence", "label")(row) },
   { format: "text", fits: has("text") },
 ];
@@ -82,7 +95,10 @@ const READ: Readonly<Record<Format, { readonly keys: string; readonly tasks: rea
   alpaca: { keys: '{"instruction", "output"}', tasks: ["causal-lm"] },
   segments: { keys: '{"segments"}', tasks: ["causal-lm"] },
   "labelled-text": { keys: '{"text" or "sentence", "label"}', tasks: LABELLED },
-  "labelled-pair": { keys: '{"sentence1", "sentence2", "label"}', tasks: [...LABELLED, "sentence-similarity"] },
+  "labelled-pair": {
+    keys: '{"sentence1", "sentence2", "label"} (or "question1" and "question2", "question" and "sentence", "premise" and "hypothesis")',
+    tasks: [...LABELLED, "sentence-similarity"],
+  },
   "ranked-texts": { keys: '{"anchor", "positive"}', tasks: ["sentence-embedding"] },
   "scored-pair": { keys: '{"sentence1", "sentence2", "score"}', tasks: ["sentence-similarity"] },
   words: { keys: '{"tokens", "ner_tags" or "labels"}', tasks: ["token-classification"] },

@@ -6,7 +6,7 @@ import { chatTokens } from "./chat-targets.ts";
 import type { ChatTemplate } from "./chat-template.ts";
 import { readConversation } from "./conversation.ts";
 import { type Example, IGNORED } from "./example.ts";
-import { type Format, isChat } from "./formats.ts";
+import { type Format, isChat, pairKeys } from "./formats.ts";
 import { isObject, type JsonObject, kindOf } from "./json-values.ts";
 import type { LabelReader } from "./labels.ts";
 import { sidesOf, verdict } from "./preference-rows.ts";
@@ -100,11 +100,10 @@ export function readRow(
     case "labelled-text":
     case "labelled-pair": {
       if (settings.task === "sentence-similarity") {
-        return { ...compared(row, ["sentence1", "sentence2"], settings, where), label: score(row, "label", where) };
+        return { ...compared(row, pairKeys(row)!, settings, where), label: score(row, "label", where) };
       }
-      const two = format === "labelled-pair";
-      const first = two ? "sentence1" : row["text"] === undefined ? "sentence" : "text";
-      const second = two ? text(row, "sentence2", where) : null;
+      const [first, other] = pairKeys(row) ?? [row["text"] === undefined ? "sentence" : "text", null];
+      const second = other === null ? null : text(row, other, where);
       const read = pair(tokenizerFor(settings, where), text(row, first, where), second, settings.maxLength);
       return { ...read, label: rowLabel(row["label"], settings, labels, where) };
     }

@@ -31,7 +31,8 @@ export async function snapshot(
 ): Promise<string> {
   const repository = repositoryFolder(settings, reference);
   const name = referenceText(reference);
-  const cached = cachedFolder(repository, reference.revision, content);
+  const choose = (paths: readonly string[]): string[] => CHOICES[content](within(paths, reference.inside));
+  const cached = cachedFolder(repository, reference, choose);
   if (settings.offline) {
     if (cached !== null) return cached;
     throw new ModelError(
@@ -44,12 +45,12 @@ export async function snapshot(
   try {
     const { commit, files } = await listRepository(settings, reference);
     const byPath = new Map(files.map((file) => [file.path, file]));
-    const chosen = named(name, () => CHOICES[content]([...byPath.keys()]));
+    const chosen = named(name, () => choose([...byPath.keys()]));
     const target = { settings, reference, commit, repository, onProgress };
     // In the order chosen: weights come last, so that a folder with weights is whole.
     for (const path of chosen) await downloadFile(target, byPath.get(path)!);
     writeRef(repository, reference.revision, commit);
-    return snapshotFolder(repository, commit);
+    return join(snapshotFolder(repository, commit), reference.inside);
   } catch (error) {
     if (!(error instanceof HubUnreachable) || cached === null) throw error;
     onWarning(`${error.message} Going on with the copy in the cache.`);
@@ -57,16 +58,25 @@ export async function snapshot(
   }
 }
 
+/** Those of a folder or file inside the repository. */
+function within(paths: readonly string[], inside: string): readonly string[] {
+  return inside === "" ? paths : paths.filter((path) => path === inside || path.startsWith(`${inside}/`));
+}
+
 /** The cached snapshot of a revision when it has all that is needed; an interrupted download has not. */
-function cachedFolder(repository: string, revision: string, content: HubContent): string | null {
+function cachedFolder(
+  repository: string,
+  { revision, inside }: Reference,
+  choose: (paths: readonly string[]) => string[],
+): string | null {
   const commit = cachedCommit(repository, revision);
   if (commit === null) return null;
   const folder = snapshotFolder(repository, commit);
   if (!existsSync(folder)) return null;
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).map((path) => path.replaceAll("\\", "/"));
   try {
-    CHOICES[content](files.filter((path) => existsSync(join(folder, path))));
-    return folder;
+    choose(files.filter((path) => existsSync(join(folder, path))));
+    return join(folder, inside);
   } catch (error) {
     if (error instanceof ModelError) return null;
     throw error;

@@ -35,6 +35,9 @@ beforeEach(async () => {
     },
     "models/org/evil": { files: { "config.json": text({}), "../../outside": text({}), "model.safetensors": weights } },
     "models/org/gguf": { files: { "model-q4.gguf": weights } },
+    "datasets/org/many": {
+      files: { "mrpc/train-00000-of-00001.parquet": weights, "mrpc/test.jsonl": weights, "cola/train.jsonl": weights },
+    },
     "datasets/org/rows": { files: { "README.md": text(""), "data/train-00000-of-00001.parquet": weights } },
   });
 });
@@ -152,6 +155,11 @@ test("adapters and data sets have their own files; what is missing is said", asy
   expect(existsSync(join(adapter, "optimizer.pt"))).toBe(false);
   const data = await get("org/rows", "data");
   expect(existsSync(join(data, "data/train-00000-of-00001.parquet"))).toBe(true);
+  const part = await get("org/many/mrpc", "data");
+  expect(part.endsWith(join(COMMIT, "mrpc"))).toBe(true);
+  expect(existsSync(join(part, "../cola"))).toBe(false);
+  expect(await get("org/many/mrpc", "data", { offline: true })).toBe(part);
+  await expect(get("org/many/rte", "data")).rejects.toThrow(/org\/many\/rte: the repository has no JSONL/);
   await expect(get("org/gguf", "model")).rejects.toThrow(/org\/gguf: the repository has no model.safetensors .*\.gguf/);
   await expect(get("org/nothing", "model")).rejects.toThrow(
     /org\/nothing: no such folder here, and no such repository/,
@@ -165,7 +173,7 @@ test("a listing that leaves its folder is refused before anything is written", a
 });
 
 test("names: ids have one slash, paths win, revisions stay inside", () => {
-  expect(hubReference("org/name")).toEqual({ kind: "models", id: "org/name", revision: "main" });
+  expect(hubReference("org/name")).toEqual({ kind: "models", id: "org/name", revision: "main", inside: "" });
   expect(hubReference("org/name@refs/pr/1")?.revision).toBe("refs/pr/1");
   for (const other of [
     "name",
@@ -177,6 +185,7 @@ test("names: ids have one slash, paths win, revisions stay inside", () => {
     "org/model.gguf",
     "src/hub",
     "embedded:gpt2-tiny",
+    "my/data/train.jsonl",
   ])
     expect(hubReference(other)).toBeNull();
 });
@@ -190,4 +199,10 @@ test("settings follow the variables of Hugging Face's tools", () => {
   });
   expect(hubSettings({ HF_HUB_CACHE: "/c", HF_HOME: "/nowhere" }).cache).toBe("/c");
   expect(hubSettings({ XDG_CACHE_HOME: "/x", HF_TOKEN_PATH: "/nowhere" }).cache).toBe(join("/x", "huggingface", "hub"));
+});
+
+test("a data set's name may go on with a folder, a file's path is a path", () => {
+  expect(hubReference("org/name/part", "datasets")).toMatchObject({ id: "org/name", inside: "part" });
+  expect(hubReference("my/data/train.jsonl", "datasets")).toBeNull();
+  expect(hubReference("org/name/..", "datasets")).toBeNull();
 });
