@@ -6,6 +6,9 @@ import { openPeftFolder } from "../adapters/peft-folder.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { LowrankError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
+import type { QuantType } from "../precision/blocks.ts";
+import { byteLevels } from "../precision/levels.ts";
+import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { openBase, settle } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import { adapterSets, type WeightedAdapter } from "./adapter-set.ts";
@@ -30,7 +33,11 @@ export interface LoadOptions {
   readonly cacheTokens?: number;
   /** Bytes of finished sequences that are kept for prompts which begin alike. Default 256 MiB; 0 keeps none. */
   readonly prefixBytes?: number;
-  /** Folder for what is made of GGUF files. Default null: ~/.cache/lowrank. */
+  /** Arithmetic of the base: less memory, and faster. Default fp32. */
+  readonly precision?: Precision;
+  /** What four bits stand for. Default int4. */
+  readonly quantType?: QuantType;
+  /** Folder for quantised copies of bases and what is made of GGUF files. Default null: ~/.cache/lowrank. */
   readonly cacheDir?: string | null;
 }
 
@@ -64,10 +71,18 @@ export interface GenerationLoad {
 /** Opens a model by folder, GGUF file or `embedded:NAME`. Throws ModelError for one that does not generate text. */
 export async function loadBase(name: string, options: LoadOptions, runtime: Runtime): Promise<LoadedBase> {
   const { threads = 0, holdBytes = 4 * 2 ** 30, rows = 32, cacheTokens = 65536, prefixBytes = 2 ** 28 } = options;
-  const { cacheDir = null } = options;
+  const { precision = "fp32", quantType = QUANT_TYPE, cacheDir = null } = options;
   const base = openBase(name, cacheDir);
-  const { model, trace } = settle(base, "causal-lm");
-  const engine = createEngine({ model, trace, runtime, session: { threads }, holdBytes });
+  const { model: stored, trace } = settle(base, "causal-lm");
+  const levels = precision === "int8" ? await byteLevels(runtime) : 127;
+  const model = atPrecision(stored, trace, { precision, quantType, cacheDir, levels, decoding: true });
+  const engine = createEngine({
+    model,
+    trace,
+    runtime,
+    session: { threads, prepack: precision === "int4" },
+    holdBytes: precision === "fp32" ? holdBytes : 0, // a quantised base is read as it is
+  });
   const scheduler = createScheduler(engine, { rows, tokens: cacheTokens });
   const prefixes = createPrefixCache(prefixBytes);
   const ends = endTokens(base);

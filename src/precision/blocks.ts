@@ -168,3 +168,23 @@ export function normalFloatQuads(): Float32Array {
   }
   return quads;
 }
+
+/** Numbers in eight bits, blocks of 32: w ≈ (code − 128) · scale, as GGUF's Q8_0 but for the exact scale. */
+export interface ByteBlocks {
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+}
+
+export function quantiseBytes(values: Float32Array): ByteBlocks {
+  const scales = new Float32Array(values.length / 32);
+  const codes = new Uint8Array(values.length);
+  for (let block = 0; block < scales.length; block++) {
+    const from = 32 * block;
+    let largest = 0;
+    for (let i = from; i < from + 32; i++) largest = Math.max(largest, Math.abs(values[i]!));
+    scales[block] = largest / 127;
+    const inverse = largest > 0 ? 127 / largest : 0;
+    for (let i = from; i < from + 32; i++) codes[i] = Math.round(values[i]! * inverse) + 128;
+  }
+  return { codes, scales };
+}

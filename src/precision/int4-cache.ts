@@ -12,11 +12,13 @@ import { transpose } from "../tensor/linear-algebra.ts";
 import {
   type BlockFormat,
   type Blocks,
+  type ByteBlocks,
   blockFormat,
   dequantiseBlocks,
   normalFloatQuads,
   type QuantType,
   quantiseBlocks,
+  quantiseBytes,
 } from "./blocks.ts";
 import { floatSource, present } from "./cache.ts";
 import { type BlockBase, type BlockMatrix, int4Weights } from "./int4.ts";
@@ -30,6 +32,8 @@ export interface Int4CacheOptions {
   /** Folder of the cache files. */
   readonly cacheDir: string;
   readonly quantType: QuantType;
+  /** For decoding: the fastest kernels, which round activations to eight bits, and the head in eight bits. */
+  readonly decoding: boolean;
 }
 
 interface Planned {
@@ -43,32 +47,26 @@ interface Planned {
  * fills, embeddings and the head stay as they are stored.
  */
 export function int4Model(model: Model, trace: ModelTrace, options: Int4CacheOptions): Model {
-  const base = blockBase(model, trace, options);
-  const { matrices, source } = base;
+  const { matrices: blocks, source } = blockBase(model, trace, options);
+  const matrices = options.decoding ? new Map([...blocks, ...headBase(model, trace, options)]) : blocks;
   return {
     ...model,
     weights: (stream, replaced) =>
-      int4Weights(checkpointWeights(source, stream, replaced), base, {
+      int4Weights(checkpointWeights(source, stream, replaced), matrices, {
         trained: new Set(replaced?.keys()),
-        rounded: false,
+        rounded: options.decoding,
       }),
     read: (name, shape) => {
-      const matrix = matrices.get(name);
+      const matrix = blocks.get(name);
       return matrix ? readBlocks(matrix) : model.read(name, shape);
     },
   };
 }
 
 /** The four-bit matrices of a model, in their cache file. */
-export function blockBase(model: Model, trace: ModelTrace, { cacheDir, quantType }: Int4CacheOptions): BlockBase {
-  const identity = ["int4", VERSION, quantType, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
-  const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
-  const path = join(cacheDir, `${model.name}-${quantType}-${key}.safetensors`);
+function blockBase(model: Model, trace: ModelTrace, { cacheDir, quantType }: Int4CacheOptions): BlockBase {
   const planned = plan(model, trace, quantType);
-  if (!existsSync(path)) {
-    mkdirSync(cacheDir, { recursive: true });
-    writeSafetensors(path, cacheTensors(model, trace, planned));
-  }
+  const path = cacheFile(model, trace, cacheDir, quantType, () => cacheTensors(model, trace, planned));
   const { tensors } = openSafetensors(path);
   const matrices = new Map<string, BlockMatrix>();
   const quads = quantType === "nf4" ? present(tensors, QUADS, path) : null;
@@ -88,6 +86,64 @@ export function blockBase(model: Model, trace: ModelTrace, { cacheDir, quantType
     });
   }
   return { matrices, source: floatSource(tensors, path) };
+}
+
+/** The path of a cache file that follows from the model's content; written when it is not there. */
+function cacheFile(
+  model: Model,
+  trace: ModelTrace,
+  cacheDir: string,
+  kind: string,
+  tensors: () => [string, WritableTensor][],
+): string {
+  const identity = ["int4", VERSION, kind, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
+  const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
+  const path = join(cacheDir, `${model.name}-${kind}-${key}.safetensors`);
+  if (!existsSync(path)) {
+    mkdirSync(cacheDir, { recursive: true });
+    writeSafetensors(path, tensors());
+  }
+  return path;
+}
+
+/** Heads in eight bits, blocks of 32: decoding reads all of them for every token. */
+function headBase(model: Model, trace: ModelTrace, { cacheDir }: Int4CacheOptions): [string, BlockMatrix][] {
+  const heads = new Map<string, LinearSpec>();
+  for (const module of trace.modules.values()) {
+    if (module.kind !== "linear" || !module.head) continue;
+    const { name } = matrixOf(module.name, module.spec);
+    if (module.spec.in % 32 === 0 && model.source.has(name)) heads.set(name, module.spec);
+  }
+  if (heads.size === 0) return [];
+  const most = Math.max(...[...heads.values()].map((spec) => (spec.in * spec.out) / 32));
+  const path = cacheFile(model, trace, cacheDir, "head8", () => [
+    [ZEROS, { dtype: "u8", shape: [most], data: () => new Uint8Array(most).fill(128) }],
+    ...[...heads].flatMap(([name, spec]): [string, WritableTensor][] => {
+      const [N, blocks] = [spec.out, spec.in / 32];
+      const bytes = (): ByteBlocks => quantiseBytes(rowsOf(model, name, spec));
+      return [
+        [`${name}.codes`, { dtype: "u8", shape: [N, spec.in], data: () => bytes().codes }],
+        [`${name}.scales`, { dtype: "f32", shape: [N, blocks], data: () => bytes().scales }],
+      ];
+    }),
+  ]);
+  const { tensors } = openSafetensors(path);
+  return [...heads].map(([name, spec]) => [
+    name,
+    {
+      name,
+      out: spec.out,
+      in: spec.in,
+      block: 32,
+      layout: spec.layout ?? "out,in",
+      bits: 8,
+      codes: present(tensors, `${name}.codes`, path),
+      scales: present(tensors, `${name}.scales`, path),
+      middles: null,
+      zeros: present(tensors, ZEROS, path),
+      quads: null,
+    },
+  ]);
 }
 
 /** Matrices that can be had in blocks. A head's is often the embedding's, too, and is the one that loss depends on most. */

@@ -50,7 +50,11 @@ export interface Int4Options {
 }
 
 /** Weights whose linear layers read matrices in four bits. */
-export function int4Weights(base: Weights, { matrices }: BlockBase, { trained, rounded }: Int4Options): Weights {
+export function int4Weights(
+  base: Weights,
+  matrices: BlockBase["matrices"],
+  { trained, rounded }: Int4Options,
+): Weights {
   const sumsOf = blockSums();
   const find = (name: string): BlockMatrix | undefined => (trained.has(name) ? undefined : matrices.get(name));
   const get: Weights["get"] = (name, shape) => {

@@ -19,6 +19,8 @@ export interface PrecisionOptions {
   readonly levels: Levels;
   /** What four bits stand for. */
   readonly quantType: QuantType;
+  /** For decoding: faster kernels, which round activations, too. */
+  readonly decoding?: boolean;
 }
 
 /** A precision's options where none are given. */
@@ -26,10 +28,10 @@ export const QUANT_TYPE: QuantType = "int4";
 
 /** The model with its frozen layers in this arithmetic. */
 export function atPrecision(model: Model, trace: ModelTrace, options: PrecisionOptions): Model {
-  const { precision, levels, quantType } = options;
+  const { precision, levels, quantType, decoding = false } = options;
   if (precision === "fp32") return model;
   const cacheDir = options.cacheDir ?? defaultCacheFolder();
   return precision === "int8"
     ? quantiseModel(model, trace, { cacheDir, levels })
-    : int4Model(model, trace, { cacheDir, quantType });
+    : int4Model(model, trace, { cacheDir, quantType, decoding });
 }

@@ -52,7 +52,7 @@ async function openModel(model: OnnxModel, options: SessionOptions): Promise<Ses
 
 function sessionOptions(
   stored: Iterable<StoredTensor>,
-  { threads, profilePrefix }: SessionOptions,
+  { threads, profilePrefix, prepack = false }: SessionOptions,
 ): InferenceSession.SessionOptions {
   const folders = new Set([...stored].map(({ path }) => dirname(path)));
   if (folders.size > 1)
@@ -69,7 +69,7 @@ function sessionOptions(
     logSeverityLevel: 3,
     extra: {
       session: {
-        disable_prepacking: "1", // packed copies of mapped weights cost their size again
+        disable_prepacking: prepack ? "0" : "1", // packed copies of mapped weights cost their size again
         ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
       },
     },

@@ -1,25 +1,22 @@
-import { cpSync, mkdtempSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { evaluateHere } from "../../src/evaluate/run.ts";
-import { writeSafetensors } from "../../src/files/safetensors.ts";
-import { checkpointTask, openModel, traceChecked } from "../../src/models/open.ts";
 import {
   blockFormat,
   dequantiseBlocks,
   NORMAL_FLOATS,
   QUANT_TYPES,
-  type QuantType,
   quantiseBlocks,
 } from "../../src/precision/blocks.ts";
-import { atPrecision } from "../../src/precision/precision.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { randomStream } from "../../src/tensor/random.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { TrainInput } from "../../src/train/options.ts";
 import { trainHere } from "../../src/train/train.ts";
 import { caseFolder } from "../goldens/harness.ts";
+import { dequantised } from "./dequantised.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "lowrank-int4-"));
 const cacheDir = join(folder, "cache");
@@ -32,25 +29,6 @@ async function run(input: TrainInput): Promise<TrainEvent[]> {
 
 const losses = (events: readonly TrainEvent[]): number[] =>
   events.flatMap((each) => (each.event === "step" ? [each.loss] : []));
-
-/** The case's model with the numbers that four bits make of it, as a float32 checkpoint. */
-function dequantised(name: string, quantType: QuantType): string {
-  const from = join(caseFolder(name), "model");
-  const out = join(folder, `${name}-${quantType}`);
-  cpSync(from, out, { recursive: true });
-  const model = openModel(from);
-  const trace = traceChecked(model, checkpointTask(model.rawConfig)!);
-  const held = atPrecision(model, trace, { precision: "int4", quantType, levels: 127, cacheDir });
-  let changed = 0;
-  const tensors = [...trace.tensors].map(([tensor, shape]) => {
-    const data = held.read(tensor, shape);
-    if (model.read(tensor, shape).some((value, i) => value !== data[i])) changed++;
-    return [tensor, { dtype: "f32", shape, data }] as const;
-  });
-  expect(changed).toBeGreaterThan(6);
-  writeSafetensors(join(out, "model.safetensors"), tensors);
-  return out;
-}
 
 // Conv1D with biases; grouped queries; DoRA's norms of the base; biases and a new head; fused projections.
 const CASES = ["gpt2-all-linear-rslora", "llama-untied-patterns", "llama-dora", "roberta-seqcls", "phi3"];
@@ -72,7 +50,7 @@ test.each(CASES.flatMap((name) => QUANT_TYPES.map((type) => [name, type] as cons
     const out = join(folder, `out-${name}-${quantType}`);
     const model = join(at, "model");
     const held = losses(await run({ ...common, model, precision: "int4", quantType, out: `${out}-4` }));
-    const float = losses(await run({ ...common, model: dequantised(name, quantType), out: `${out}-32` }));
+    const float = losses(await run({ ...common, model: dequantised(name, quantType, folder), out: `${out}-32` }));
     held.forEach((loss, i) => {
       expect(loss).toBeCloseTo(float[i]!, 4);
     });

@@ -3,6 +3,8 @@
 import { UsageError } from "../../errors.ts";
 import type { ChatRequest } from "../../generate/chat.ts";
 import type { GenerateOptions } from "../../generate/generate.ts";
+import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
+import { PRECISIONS, type Precision } from "../../precision/precision.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
@@ -40,6 +42,8 @@ const command: Command = defineCommand({
     noRepeatNgram: { type: "integer", help: "Of beams: no run of so many tokens occurs twice; 0 allows all" },
     seed: { type: "integer", help: "Fixes the draws" },
     stop: { type: "repeated", value: "TEXT", help: "Ends the completion before this text; may be given several times" },
+    precision: { type: "string", help: "Arithmetic of the base (fp32)", choices: PRECISIONS },
+    quantType: { type: "string", help: "What --precision int4 holds weights as (int4)", choices: QUANT_TYPES },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
   defaults: async () => (await import("../../generate/generate.ts")).GENERATE_DEFAULTS,
@@ -50,9 +54,28 @@ const command: Command = defineCommand({
       import("../../generate/chat.ts"),
       import("../../runtime/node.ts"),
     ]);
-    const { model, adapter, prompt, chat = false, messages, threads = defaultThreads(), ...rest } = flags;
+    const {
+      model,
+      adapter,
+      prompt,
+      chat = false,
+      messages,
+      threads = defaultThreads(),
+      precision,
+      quantType,
+      ...rest
+    } = flags;
     const asked = promptOf({ prompt, chat, messages }, parseChat);
-    const base = await loadBase(model, { threads, cacheDir: cacheFolder() }, nodeRuntime);
+    const base = await loadBase(
+      model,
+      {
+        threads,
+        cacheDir: cacheFolder(),
+        ...(precision === undefined ? {} : { precision: precision as Precision }),
+        ...(quantType === undefined ? {} : { quantType: quantType as QuantType }),
+      },
+      nodeRuntime,
+    );
     try {
       const adapters = [];
       for (const { path, weight } of adapterArguments(adapter))
