@@ -3,7 +3,7 @@
 import type { Node } from "../graph/graph.ts";
 import type { OnnxAttribute } from "./onnx.ts";
 
-/** What a rule may do: emit operators, and name small integer lists. */
+/** What a rule may do: emit operators, and name small integer lists and numbers. */
 export interface Emitter {
   /** Adds an operator whose outputs are the node's own, or, with `fresh`, one new name, which is returned. */
   emit(
@@ -14,6 +14,8 @@ export interface Emitter {
   ): string;
   /** The name of an int64 list constant. */
   list(values: readonly number[]): string;
+  /** The name of a float32 constant. */
+  scalar(value: number): string;
 }
 
 export interface EmitOptions {

@@ -85,7 +85,11 @@ const RULES: Readonly<Record<string, Rule>> = {
   Cast: (node, inputs, { emit }) =>
     void emit("Cast", inputs, { to: BigInt(ELEMENT_CODE[(node.attributes as { to: DType }).to]) }),
   Gather: (_node, inputs, { emit }) => void emit("Gather", inputs, { axis: 0n }),
-  ScatterRows: (_node, inputs, { emit }) => void emit("ScatterND", inputs, { reduction: "add" }),
+  ScatterRows: (node, [base, indices, updates], { emit }) => {
+    const wide = { to: BigInt(ELEMENT_CODE.i64) }; // the operator takes no others
+    const at = node.inputs[1]!.dtype === "i64" ? indices! : emit("Cast", [indices!], wide, { fresh: true });
+    emit("ScatterND", [base!, at, updates!], { reduction: "add" });
+  },
   GatherElements: (_node, inputs, { emit }) => void emit("GatherElements", inputs, { axis: -1n }),
   ScatterElements: (_node, inputs, { emit }) => void emit("ScatterElements", inputs, { axis: -1n, reduction: "add" }),
   TopK: (node, [x], { emit, list }) =>
@@ -135,8 +139,11 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
 };
 
-export function lowerNode(node: Node, inputs: readonly string[], emitter: Emitter): void {
-  const rule = RULES[node.op.type];
+/** How a device lowers what it lowers in a way of its own, by op. */
+export type DeviceRules = Readonly<Record<string, Rule>>;
+
+export function lowerNode(node: Node, inputs: readonly string[], emitter: Emitter, device: DeviceRules = {}): void {
+  const rule = device[node.op.type] ?? RULES[node.op.type];
   if (!rule) throw new GraphError(`internal: ${node.op.type} has no lowering; add one to runtime/lowering.ts`);
   rule(node, inputs, emitter);
 }

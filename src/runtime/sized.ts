@@ -1,16 +1,17 @@
 /**
  * One session for batches of any size. A graph is built for a few probe sizes; every integer in the models that follows
- * the sizes is found by comparing them, fitted as a polynomial of the sizes, and computed inside the session from
- * inputs. So models and losses are written for plain numbers, and weights are mapped once for all shapes.
+ * the sizes is found by comparing them, fitted as a polynomial of the sizes, and becomes part of an input that each run
+ * computes from its sizes. So models and losses are written for plain numbers, and weights are mapped once for all shapes.
  */
 
+import { GraphError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Dimension, OnnxModel, OnnxNode, ValueType } from "./onnx.ts";
 
 /** The sizes of one batch by name. */
 export type Sizes = Readonly<Record<string, number>>;
 
-/** Prefix of the inputs that hold the sizes, int64 [1] each. */
+/** Prefix of what a run is given the sizes under, int64 [1] each. */
 export const SIZE_INPUT = "size.";
 
 /** Products of sizes that an integer may be a sum of, with whole factors. */
@@ -18,6 +19,12 @@ export type Monomials = readonly (readonly string[])[];
 
 /** An integer as factors of the monomials, or a plain number. */
 type Form = readonly number[] | number;
+
+export interface SizedModel {
+  readonly model: OnnxModel;
+  /** The model's inputs that follow the sizes among `inputs`: lists of extents. */
+  lists(inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor>;
+}
 
 /**
  * The model for all sizes, from those of `probes`; there must be more probes than monomials. Null when the models differ
@@ -27,13 +34,13 @@ export function sizedModel(
   models: readonly OnnxModel[],
   probes: readonly Sizes[],
   monomials: Monomials,
-): OnnxModel | null {
+): SizedModel | null {
   const [first] = models as [OnnxModel];
   if (!models.every((each) => sameStructure(first, each))) return null;
   const formOf = fitter(probes, monomials);
-  const sizes = sizeNodes(monomials);
   const constants = new Map<string, Tensor>();
   const renamed = new Map<string, string>();
+  const lists = new Map<string, readonly Form[]>();
   for (const [name, tensor] of first.constants) {
     const all = models.map((each) => each.constants.get(name)!);
     if (all.every((each) => sameTensor(each, tensor))) {
@@ -46,7 +53,9 @@ export function sizedModel(
       formOf,
     );
     if (!forms) return null;
-    renamed.set(name, sizes.list(forms));
+    const list = `%[${forms.map(keyOf)}]`;
+    lists.set(list, forms);
+    renamed.set(name, list);
   }
   const typed = (part: "inputs" | "outputs" | "values"): Map<string, ValueType> | null => {
     const types = new Map<string, ValueType>();
@@ -65,16 +74,29 @@ export function sizedModel(
   };
   const [inputs, outputs, values] = [typed("inputs"), typed("outputs"), typed("values")];
   if (!inputs || !outputs || !values) return null;
-  for (const name of Object.keys(probes[0]!)) inputs.set(SIZE_INPUT + name, { dtype: "i64", shape: [1] });
+  for (const [name, forms] of lists) inputs.set(name, { dtype: "i64", shape: [forms.length] });
   const nodes = first.nodes.map((node) => ({ ...node, inputs: node.inputs.map((name) => renamed.get(name) ?? name) }));
   return {
-    ...first,
-    inputs,
-    outputs,
-    values,
-    constants: new Map([...constants, ...sizes.constants]),
-    nodes: [...sizes.nodes, ...nodes],
+    model: { ...first, inputs, outputs, values, constants, nodes },
+    lists: (fed) => {
+      const factors = monomials.map((names) => names.reduce((product, name) => product * sizeOf(fed, name), 1));
+      return new Map([...lists].map(([name, forms]) => [name, extents(forms, factors)]));
+    },
   };
+}
+
+function sizeOf(inputs: ReadonlyMap<string, Tensor>, name: string): number {
+  const size = inputs.get(SIZE_INPUT + name);
+  if (!size) throw new GraphError(`internal: a run lacks the size ${name}`);
+  return Number(size.data[0]);
+}
+
+/** The forms' values, given those of the monomials. */
+function extents(forms: readonly Form[], monomials: readonly number[]): Tensor {
+  const values = forms.map((form) =>
+    typeof form === "number" ? form : form.reduce((sum, factor, i) => sum + factor * monomials[i]!, 0),
+  );
+  return { dtype: "i64", shape: [values.length], data: BigInt64Array.from(values, BigInt) };
 }
 
 function sameStructure(a: OnnxModel, b: OnnxModel): boolean {
@@ -150,47 +172,6 @@ function inverted(matrix: readonly (readonly number[])[]): number[][] {
   return a.map((row) => row.slice(n));
 }
 
-function keyOf(form: readonly number[]): string {
-  return form.join("_");
-}
-
-/** Operators that compute forms from the size inputs, each form and list once. */
-function sizeNodes(monomials: Monomials): {
-  readonly nodes: OnnxNode[];
-  readonly constants: Map<string, Tensor>;
-  list(forms: readonly Form[]): string;
-} {
-  const nodes: OnnxNode[] = [];
-  const constants = new Map<string, Tensor>();
-  const known = new Set<string>();
-  const node = (name: string, type: string, inputs: string[], attributes: OnnxNode["attributes"] = {}): string => {
-    if (!known.has(name)) nodes.push({ type, domain: "", inputs, outputs: [name], attributes });
-    known.add(name);
-    return name;
-  };
-  const number = (value: number): string => {
-    const name = `%size=${value}`;
-    constants.set(name, { dtype: "i64", shape: [1], data: BigInt64Array.of(BigInt(value)) });
-    return name;
-  };
-  const monomial = (names: readonly string[]): string =>
-    names
-      .map((name) => SIZE_INPUT + name)
-      .reduce((a, b, i) => node(`%size:${names.slice(0, i + 1).join("*")}`, "Mul", [a, b]));
-  const element = (form: Form): string => {
-    if (typeof form === "number") return number(form);
-    const terms = form.flatMap((factor, i) => {
-      const names = monomials[i]!;
-      if (factor === 0) return [];
-      if (names.length === 0) return [number(factor)];
-      const base = monomial(names);
-      return [factor === 1 ? base : node(`%size:${factor}*${names.join("*")}`, "Mul", [base, number(factor)])];
-    });
-    return terms.reduce((a, b) => node(`(${a}+${b})`, "Add", [a, b]));
-  };
-  const list = (forms: readonly Form[]): string => {
-    const parts = forms.map(element);
-    return parts.length === 1 ? parts[0]! : node(`%list[${parts.join()}]`, "Concat", parts, { axis: 0n });
-  };
-  return { nodes, constants, list };
+function keyOf(form: Form): string {
+  return typeof form === "number" ? `${form}` : form.join("_");
 }

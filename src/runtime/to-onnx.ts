@@ -4,14 +4,20 @@ import { GraphError } from "../errors.ts";
 import { constantOf, inputOf, type Node, storedOf, topological, type Value } from "../graph/graph.ts";
 import type { StoredTensor, Tensor } from "../tensor/tensor.ts";
 import type { Emitter } from "./emitter.ts";
-import { lowerNode, OPSET } from "./lowering.ts";
-import type { OnnxModel, OnnxNode } from "./onnx.ts";
+import { type DeviceRules, lowerNode, OPSET } from "./lowering.ts";
+import { ELEMENT_CODE, type OnnxModel, type OnnxNode } from "./onnx.ts";
 
 /** Values to compute, by the names that a run returns them under. */
 export type Outputs = ReadonlyMap<string, Value>;
 
-/** `probe` keeps equal constants apart and notes every value's type, so that models of other sizes can be compared. */
-export function toOnnx(outputs: Outputs, { probe = false }: { readonly probe?: boolean } = {}): OnnxModel {
+export interface LoweringOptions {
+  /** Keeps equal constants apart and notes every value's type, so that models of other sizes can be compared. */
+  readonly probe?: boolean;
+  /** A device's own lowerings. Stored tensors are then float32 inputs, which lie in its memory. */
+  readonly device?: DeviceRules;
+}
+
+export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOptions = {}): OnnxModel {
   const nodes: OnnxNode[] = [];
   const inputs = new Map<string, Value>();
   const constants = new Map<string, Tensor>();
@@ -48,13 +54,15 @@ export function toOnnx(outputs: Outputs, { probe = false }: { readonly probe?: b
       },
       list: (values) =>
         constantName({ dtype: "i64", shape: [values.length], data: BigInt64Array.from(values, BigInt) }),
+      scalar: (value) => constantName({ dtype: "f32", shape: [], data: Float32Array.of(value) }),
     };
-    lowerNode(node, node.inputs.map(nameOf), emitter);
+    lowerNode(node, node.inputs.map(nameOf), emitter, device);
   };
 
   /** The name of a value that a node reads. A decoded weight is decoded anew for each reader, not held between them. */
   const nameOf = (value: Value): string => {
     if (decodesWeight(value.node)) {
+      if (device && value.node.op.type === "Cast") return nameOf(value.node.inputs[0]!);
       const results = value.node.outputs.map(fresh);
       lower(value.node, results);
       return results[value.output]!;
@@ -88,7 +96,11 @@ export function toOnnx(outputs: Outputs, { probe = false }: { readonly probe?: b
     }
   }
   for (const [name, value] of outputs) {
-    nodes.push({ type: "Identity", domain: "", inputs: [nameOf(value)], outputs: [name], attributes: {} });
+    const named = { domain: "", inputs: [nameOf(value)], outputs: [name] };
+    // Devices name numbers, but no booleans.
+    if (device && value.dtype === "bool")
+      nodes.push({ ...named, type: "Cast", attributes: { to: BigInt(ELEMENT_CODE.bool) } });
+    else nodes.push({ ...named, type: "Identity", attributes: {} });
   }
   return { opset: OPSET, nodes, inputs, outputs, values, constants, stored };
 }

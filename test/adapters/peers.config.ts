@@ -1,5 +1,7 @@
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
-const config: ViteUserConfig = defineConfig({ test: { include: ["test/adapters/*.peers.ts"] } });
+const config: ViteUserConfig = defineConfig({
+  test: { include: ["test/**/*.peers.ts"], testTimeout: 120_000, fileParallelism: false },
+});
 
 export default config;

@@ -2,7 +2,6 @@
 
 import { apply, applyAll, demand, type Op, type Value } from "../graph.ts";
 import { reshape, zerosOf } from "./broadcast.ts";
-import { cast } from "./movement.ts";
 
 const Gather: Op<{ readonly axis: 0 }> = {
   type: "Gather",
@@ -60,11 +59,7 @@ export function gatherRows(table: Value, indices: Value): Value {
 /** Zeros of `shape` [R, …] with `updates` [..., …] added to the rows that `indices` [...] name; repeats add up. */
 export function scatterRows(shape: readonly number[], indices: Value, updates: Value): Value {
   const count = indices.shape.reduce((a, b) => a * b, 1);
-  return addRows(
-    zerosOf(shape),
-    reshape(cast(indices, "i64"), [count, 1]),
-    reshape(updates, [count, ...shape.slice(1)]),
-  );
+  return addRows(zerosOf(shape), reshape(indices, [count, 1]), reshape(updates, [count, ...shape.slice(1)]));
 }
 
 /** base [R, …] with `updates` [n, …] added to the rows that `indices` [n, 1] name. */
