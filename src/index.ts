@@ -63,11 +63,11 @@ export { type TrainRun, train } from "./train/start.ts";
  * });
  */
 export async function evaluate(input: EvaluateInput): Promise<Evaluation> {
-  const [{ evaluateHere }, { nodeRuntime }] = await Promise.all([
+  const [{ evaluateHere }, { runtimeOn }] = await Promise.all([
     import("./evaluate/run.ts"),
-    import("./runtime/node.ts"),
+    import("./runtime/devices.ts"),
   ]);
-  return evaluateHere(input, nodeRuntime);
+  return evaluateHere(input, runtimeOn(input.device ?? "cpu"));
 }
 
 /**
@@ -108,11 +108,11 @@ export async function adapterInfo(path: string): Promise<AdapterInfo> {
  * await base.close();
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LoadedBase> {
-  const [{ loadBase }, { nodeRuntime }] = await Promise.all([
+  const [{ loadBase }, { runtimeOn }] = await Promise.all([
     import("./generate/load.ts"),
-    import("./runtime/node.ts"),
+    import("./runtime/devices.ts"),
   ]);
-  return loadBase(name, options, nodeRuntime);
+  return loadBase(name, options, runtimeOn(options.device ?? "cpu"));
 }
 
 export interface DownloadOptions extends SnapshotOptions {

@@ -6,9 +6,9 @@ import { judgementOf } from "../data/formats.ts";
 import { DataError } from "../errors.ts";
 import type { QuantType } from "../precision/blocks.ts";
 import { byteLevels } from "../precision/levels.ts";
-import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
+import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
 import { openBase, readData } from "../program/setup.ts";
-import type { Runtime } from "../runtime/session.ts";
+import type { Device, Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
 import {
   type AdapterChoice,
@@ -33,6 +33,8 @@ export interface EvaluateInput {
   /** Whether the prompt of prompt/completion rows is no target. */
   readonly maskPrompt?: boolean;
   readonly threads?: number;
+  /** What computes: the CPU, or a GPU by WebGPU. */
+  readonly device?: Device;
   /** Arithmetic of the base. */
   readonly precision?: Precision;
   /** What four bits stand for. */
@@ -52,6 +54,7 @@ export const EVALUATE_DEFAULTS = {
   maxLength: 1024,
   maskPrompt: true,
   threads: 2,
+  device: "cpu",
   precision: "fp32",
   quantType: QUANT_TYPE as QuantType,
   cacheDir: null,
@@ -64,6 +67,7 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     ...EVALUATE_DEFAULTS,
     ...input,
   };
+  refuseOnDevice(precision, runtime);
   const bare = openBase(model, cacheDir);
   const opened = openAdapters(adapters);
   const asked = adapterTask(bare, opened, task);

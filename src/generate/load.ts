@@ -8,9 +8,9 @@ import { LowrankError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
 import type { QuantType } from "../precision/blocks.ts";
 import { byteLevels } from "../precision/levels.ts";
-import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
+import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
 import { openBase, settle } from "../program/setup.ts";
-import type { Runtime } from "../runtime/session.ts";
+import type { Device, Runtime } from "../runtime/session.ts";
 import { adapterSets, type WeightedAdapter } from "./adapter-set.ts";
 import { endTokens } from "./end-tokens.ts";
 import { createEngine } from "./engine.ts";
@@ -22,6 +22,8 @@ import type { Piece } from "./sequence.ts";
 export interface LoadOptions {
   /** Threads to compute with. Default 0: one a core. */
   readonly threads?: number;
+  /** What computes. Default "cpu". */
+  readonly device?: Device;
   /**
    * Bytes that copies of the weights may take: generation is faster from copies. A model that needs more runs from its
    * mapped file. Default 4 GiB.
@@ -73,6 +75,7 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   const { threads = 0, holdBytes = 4 * 2 ** 30, rows = 32, cacheTokens = 65536, prefixBytes = 2 ** 28 } = options;
   const { precision = "fp32", quantType = QUANT_TYPE, cacheDir = null } = options;
   const base = openBase(name, cacheDir);
+  refuseOnDevice(precision, runtime);
   const { model: stored, trace } = settle(base, "causal-lm");
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const model = atPrecision(stored, trace, { precision, quantType, cacheDir, levels, decoding: true });
@@ -81,7 +84,8 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
     trace,
     runtime,
     session: { threads, prepack: precision === "int4" },
-    holdBytes: precision === "fp32" ? holdBytes : 0, // a quantised base is read as it is
+    // A quantised base is read as it is; a device holds the weights itself.
+    holdBytes: precision === "fp32" && !runtime.memory ? holdBytes : 0,
   });
   const scheduler = createScheduler(engine, { rows, tokens: cacheTokens });
   const prefixes = createPrefixCache(prefixBytes);

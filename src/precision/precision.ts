@@ -1,8 +1,10 @@
 /** The arithmetics that a frozen base can be computed in. */
 
+import { UsageError } from "../errors.ts";
 import { defaultCacheFolder } from "../files/cache-folder.ts";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace } from "../models/trace.ts";
+import type { Runtime } from "../runtime/session.ts";
 import type { QuantType } from "./blocks.ts";
 import { quantiseModel } from "./cache.ts";
 import { int4Model } from "./int4-cache.ts";
@@ -25,6 +27,14 @@ export interface PrecisionOptions {
 
 /** A precision's options where none are given. */
 export const QUANT_TYPE: QuantType = "int4";
+
+/** Throws UsageError for a precision that a device has no kernels for. */
+export function refuseOnDevice(precision: Precision, runtime: Runtime): void {
+  if (!runtime.memory || precision === "fp32") return;
+  throw new UsageError(
+    `--precision ${precision} is computed on the CPU alone, found --device webgpu. Use --precision fp32 there, or --device cpu.`,
+  );
+}
 
 /** The model with its frozen layers in this arithmetic. */
 export function atPrecision(model: Model, trace: ModelTrace, options: PrecisionOptions): Model {

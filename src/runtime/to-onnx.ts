@@ -5,7 +5,7 @@ import { constantOf, inputOf, type Node, storedOf, topological, type Value } fro
 import type { StoredTensor, Tensor } from "../tensor/tensor.ts";
 import type { Emitter } from "./emitter.ts";
 import { type DeviceRules, lowerNode, OPSET } from "./lowering.ts";
-import { ELEMENT_CODE, type OnnxModel, type OnnxNode } from "./onnx.ts";
+import { ELEMENT_CODE, type OnnxModel, type OnnxNode, type ValueType } from "./onnx.ts";
 
 /** Values to compute, by the names that a run returns them under. */
 export type Outputs = ReadonlyMap<string, Value>;
@@ -21,7 +21,7 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
   const nodes: OnnxNode[] = [];
   const inputs = new Map<string, Value>();
   const constants = new Map<string, Tensor>();
-  const values = new Map<string, Value>();
+  const values = new Map<string, ValueType>();
   const stored = new Map<string, StoredTensor>();
   const names = new Map<Value, string>();
   const known = new Map<string, string>(); // content of a constant → its name
@@ -92,7 +92,7 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
         names.set(each, fresh());
       });
       lower(node, node.outputs.map(nameOf));
-      if (probe) for (const each of node.outputs) values.set(nameOf(each), each);
+      if (probe) for (const each of node.outputs) values.set(nameOf(each), device ? widened(each) : each);
     }
   }
   for (const [name, value] of outputs) {
@@ -106,6 +106,11 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
 }
 
 const DECODERS: ReadonlySet<string> = new Set(["Cast", "DequantizeLinear", "LookUpBlocks"]);
+
+/** The type of a value on a device, where what is stored in 16 bits is float32. */
+function widened({ dtype, shape }: Value): ValueType {
+  return { dtype: dtype === "f16" || dtype === "bf16" ? "f32" : dtype, shape };
+}
 
 /** True for a node that only turns a stored tensor into float32: cheaper to repeat than to keep. */
 export function decodesWeight(node: Node): boolean {

@@ -80,7 +80,9 @@ async function create(
       const types = [...new Set(model.nodes.map(({ type }) => type))];
       throw new GraphError(`internal: WebGPU has no kernel for an operator of this graph, one of ${types.join(", ")}`);
     }
-    throw new LowrankError(`WebGPU cannot be used here: ${message.trim()}\n${advice}`, { cause: error });
+    if (/invalid model|Type Error/.test(message)) throw new GraphError(`internal: ${message}`);
+    const reason = message.split(" was false. ").at(-1)!; // behind the place in ONNX Runtime's source
+    throw new LowrankError(`WebGPU cannot be used here: ${reason.trim()}\n${advice}`, { cause: error });
   }
 }
 

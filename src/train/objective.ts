@@ -9,16 +9,13 @@ import { createRunner } from "../program/runner.ts";
 import type { Setup } from "../program/setup.ts";
 import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import { hash2 } from "../tensor/random.ts";
-import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
+import { type Gradients, gradientSums, isGradient, type Trained } from "./gradients.ts";
 import { type PassLimits, passesOf } from "./passes.ts";
-
-/** The trained tensors by key. */
-export type Trained = ReadonlyMap<string, FloatTensor>;
 
 export interface StepResult {
   /** Of the rows before the update. */
   readonly loss: number;
-  readonly gradients: ReadonlyMap<string, Float32Array>;
+  readonly gradients: Gradients;
   /** Real tokens. */
   readonly tokens: number;
   readonly targetTokens: number;
@@ -53,16 +50,17 @@ export function supervised(options: ObjectiveOptions): Objective {
   const { model, task } = setup;
   const trainer = createRunner({
     runtime,
-    session,
+    session: { ...session, keep: isGradient },
     build: (shape) =>
       trainProgram({ model, task, adapters: [adapter], shape, recompute, labelSmoothing, modelDropout }),
   });
+  const sums = gradientSums(runtime);
   const evaluator = createEvaluator({ runtime, session, setup, adapters: [adapter] });
   const limits = { ...options.limits, cost: facts.cost };
   return {
     step: async (rows, parameters, draw, stop) => {
       const targetTokens = countTargets(rows, facts);
-      const sum = gradientSum(parameters);
+      const sum = sums.begin(parameters);
       let loss = 0;
       let tokens = 0;
       const lengths = (row: Example): number[] => textsOf(row).map(({ ids }) => ids.length + facts.virtual.prompt);
@@ -74,7 +72,7 @@ export function supervised(options: ObjectiveOptions): Objective {
         const outputs = await trainer.run(batch, parameters, hash2(draw, i));
         loss += Number(outputs.get("loss")!.data[0]);
         tokens += batch.tokens;
-        sum.add(outputs);
+        await sum.add(outputs);
       }
       return { loss, gradients: sum.gradients, tokens, targetTokens };
     },
@@ -85,6 +83,7 @@ export function supervised(options: ObjectiveOptions): Objective {
     },
     close: async () => {
       await trainer.close();
+      await sums.close();
       await evaluator.close();
     },
   };
@@ -93,23 +92,4 @@ export function supervised(options: ObjectiveOptions): Objective {
 function inTurn<T>(rows: readonly T[], size: number): T[][] {
   const count = Math.ceil(rows.length / size);
   return Array.from({ length: count }, (_, i) => rows.slice(i * size, (i + 1) * size));
-}
-
-/** Adds up the outputs `grad.KEY` of passes. */
-export function gradientSum(parameters: Trained): {
-  readonly gradients: ReadonlyMap<string, Float32Array>;
-  add(outputs: ReadonlyMap<string, Tensor>): void;
-} {
-  const gradients = new Map<string, Float32Array>();
-  return {
-    gradients,
-    add: (outputs) => {
-      for (const key of parameters.keys()) {
-        const part = outputs.get(`grad.${key}`)!.data as Float32Array;
-        const sum = gradients.get(key);
-        if (sum) for (let j = 0; j < sum.length; j++) sum[j] = sum[j]! + part[j]!;
-        else gradients.set(key, part);
-      }
-    },
-  };
 }

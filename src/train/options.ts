@@ -5,6 +5,7 @@ import { UsageError } from "../errors.ts";
 import { QUANT_TYPES, type QuantType } from "../precision/blocks.ts";
 import { PRECISIONS, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { PACKINGS, type Packing } from "../program/layout.ts";
+import { DEVICES, type Device } from "../runtime/session.ts";
 import { TASKS, type Task } from "../task.ts";
 import { PREFERENCE_LOSSES, type PreferenceLoss } from "./preference.ts";
 import { SCHEDULERS, type Scheduler } from "./schedule.ts";
@@ -94,6 +95,8 @@ export interface TrainOptions {
   /** True: from the newest checkpoint of `out`; a path: from that one. */
   readonly resume: boolean | string;
   readonly threads: number;
+  /** What computes: the CPU, or a GPU by WebGPU. */
+  readonly device: Device;
   /** Arithmetic of the frozen base: float32, eight bits forward and backward, or weights held in four bits. */
   readonly precision: Precision;
   /** What four bits stand for: even steps (int4) or quantiles of a normal distribution (nf4). */
@@ -154,6 +157,7 @@ const schema = z.strictObject({
   saveLimit: count.default(3),
   resume: z.union([z.boolean(), z.string()]).default(false),
   threads: count.default(2),
+  device: z.enum(DEVICES).default("cpu"),
   precision: z.enum(PRECISIONS).default("fp32"),
   quantType: z.enum(QUANT_TYPES).default(QUANT_TYPE),
   recompute: z.enum(["auto", "none", "full"]).default("auto"),

@@ -16,8 +16,9 @@ import { NO_VIRTUAL } from "../program/layout.ts";
 import { type MountedAdapter, targetLossProgram, trainProgram } from "../program/program.ts";
 import { createRunner, type Runner } from "../program/runner.ts";
 import { hash2 } from "../tensor/random.ts";
+import { gradientSums, isGradient, type Trained } from "./gradients.ts";
 import { answersOf, type JudgedRow, judge } from "./judge.ts";
-import { gradientSum, type Objective, type ObjectiveOptions, type Trained } from "./objective.ts";
+import type { Objective, ObjectiveOptions } from "./objective.ts";
 import type { TrainOptions } from "./options.ts";
 import { passesOf } from "./passes.ts";
 import type { PreferenceLoss } from "./preference.ts";
@@ -67,9 +68,10 @@ export function preferences(given: PreferenceOptions): Objective {
     const program = { model, task, adapters, modelDropout };
     return createRunner({ runtime, session, build: (shape) => targetLossProgram({ ...program, shape }, dropout) });
   };
+  const sums = gradientSums(runtime);
   const trainer = createRunner({
     runtime,
-    session,
+    session: { ...session, keep: isGradient },
     build: (shape) => trainProgram({ model, task, adapters: [adapter], shape, recompute, modelDropout }),
   });
   const policy = forward([adapter], true);
@@ -133,7 +135,7 @@ export function preferences(given: PreferenceOptions): Objective {
       const score = scorer(policy, parameters, facts);
       const drift = await driftOf(rows, (mixed, pass = 0) => score(mixed, hash2(draw, ~pass)));
       const judgement = judge(kind, options, rows, drift);
-      const sum = gradientSum(parameters);
+      const sum = sums.begin(parameters);
       let tokens = 0;
       let targetTokens = 0;
       for (const [i, pass] of passesOf(rows, lengthsOf(facts), limits).entries()) {
@@ -148,7 +150,7 @@ export function preferences(given: PreferenceOptions): Objective {
           ),
           weights,
         );
-        sum.add(await trainer.run(batch, parameters, passDraw));
+        await sum.add(await trainer.run(batch, parameters, passDraw));
         tokens += batch.tokens;
         targetTokens += batch.targetCount;
       }
@@ -170,7 +172,7 @@ export function preferences(given: PreferenceOptions): Objective {
       return Object.fromEntries(means) as { readonly loss: number } & Record<string, number>;
     },
     close: async () => {
-      for (const runner of [trainer, policy, tested, referred]) await runner.close();
+      for (const each of [trainer, policy, tested, referred, sums]) await each.close();
     },
   };
 }

@@ -15,7 +15,7 @@ import type { MountedAdapter } from "../program/program.ts";
 import { demandTokenizer, type Setup } from "../program/setup.ts";
 import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import type { SampleEvent } from "./events.ts";
-import type { Trained } from "./objective.ts";
+import type { Trained } from "./gradients.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Prepared } from "./prepare.ts";
 

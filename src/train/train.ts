@@ -5,16 +5,18 @@ import { join } from "node:path";
 import { LowrankError, messageOf } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { byteLevels } from "../precision/levels.ts";
+import { refuseOnDevice } from "../precision/precision.ts";
 import { batchFacts } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import { hash2 } from "../tensor/random.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
-import { adamwStep, clipFactor, createMoments, globalNorm } from "./adamw.ts";
+import { clipFactor, createMoments } from "./adamw.ts";
 import { diagnosis, doneEvent, startEvent } from "./describe.ts";
 import { EVENTS_FILE, openEventLog } from "./event-log.ts";
 import type { EvalEvent, StepEvent, TrainEvent } from "./events.ts";
 import { makeFolder } from "./make-folder.ts";
 import { supervised } from "./objective.ts";
+import { createOptimizer } from "./optimizer.ts";
 import { type TrainInput, type TrainOptions, trainOptions } from "./options.ts";
 import { type OrderOptions, rowsOfStep, stepsPerEpoch } from "./order.ts";
 import { preferenceLossOf, preferences } from "./preference-objective.ts";
@@ -41,6 +43,7 @@ export async function* trainHere(
 ): AsyncGenerator<TrainEvent> {
   const started = performance.now();
   const options = trainOptions(input);
+  refuseOnDevice(options.precision, runtime);
   const levels = options.precision === "int8" ? await byteLevels(runtime) : 127;
   const run = prepare(options, levels);
   const order: OrderOptions = { ...options, rows: run.data.examples.length };
@@ -76,7 +79,6 @@ interface Run {
 async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const { options, run, order, total, state, runtime, stopRequested, started } = given;
   const { setup, data, method } = run;
-  const { parameters, moments } = state;
   let best = state.best;
   const history = [...state.history];
   const adapter = { method, prefix: "", weight: 1 };
@@ -91,22 +93,27 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const reference = options.initAdapter === null ? null : { adapter, tensors: run.parameters };
   const objective = kind === null ? supervised(common) : preferences({ ...common, kind, options, reference });
   const sampler = createSampler(options, run, { runtime, session, setup, adapter });
-  const checkpoint = (step: number): string =>
-    saveState(
+  const optimizer = await createOptimizer(runtime, state, options);
+  const checkpoint = async (step: number): Promise<string> => {
+    const [parameters, moments] = [await optimizer.readParameters(), await optimizer.readMoments()];
+    return saveState(
       options.out,
       { step, parameters, moments, best, fingerprint: run.fingerprint, total, history },
       options.saveLimit,
       (folder) => run.save(folder, parameters),
     );
+  };
 
   const evaluate = async (step: number): Promise<EvalEvent> => {
-    const event: EvalEvent = { event: "eval", step, ...(await objective.evaluate(run.evalData!.examples, parameters)) };
+    const measured = await objective.evaluate(run.evalData!.examples, optimizer.parameters);
+    const event: EvalEvent = { event: "eval", step, ...measured };
     history.push(event);
-    if (best === null || event.loss < best.loss) best = { step, loss: event.loss, tensors: copyOf(parameters) };
+    if (best === null || event.loss < best.loss)
+      best = { step, loss: event.loss, tensors: copyOf(await optimizer.readParameters()) };
     return event;
   };
   const sample = async function* (step: number): AsyncGenerator<TrainEvent> {
-    for await (const event of sampler!.samples(step, parameters)) {
+    for await (const event of sampler!.samples(step, optimizer.parameters)) {
       history.push(event);
       yield event;
     }
@@ -121,7 +128,7 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
     }
     const warmup = options.warmupSteps > 0 ? options.warmupSteps : Math.ceil(options.warmupRatio * total);
     const learningRate = options.lr ?? (kind !== null ? 1e-5 : options.method === "full" ? 5e-5 : 2e-4);
-    const rateOf = rateFactors(options, learningRate, parameters);
+    const rateOf = rateFactors(options, learningRate, state.parameters);
     const evalEvery = options.evalSteps ?? stepsPerEpoch(order);
     const sampleEvery = options.sampleSteps ?? evalEvery;
     if (run.evalData && history.length === 0) yield await evaluate(0);
@@ -131,16 +138,16 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
     for (let step = state.step + 1; step <= last; step++) {
       const begun = performance.now();
       const rows = rowsOfStep(order, step).map((row) => data.examples[row]!);
-      const result = await objective.step(rows, parameters, hash2(options.seed, step), stopRequested);
+      const result = await objective.step(rows, optimizer.parameters, hash2(options.seed, step), stopRequested);
       if (result === null) {
         // Asked to stop in the middle of the step, of which nothing has been applied.
-        const path = checkpoint(step - 1);
+        const path = await checkpoint(step - 1);
         yield { event: "checkpoint", step: step - 1, path };
         yield { event: "interrupted", step: step - 1, path };
         return;
       }
       const { loss, gradients, tokens, targetTokens, metrics } = result;
-      const gradNorm = globalNorm(gradients);
+      const gradNorm = await optimizer.norm(gradients);
       const taken = history.filter((event) => event.event === "step");
       const failed = diagnosis({ step, loss, gradNorm }, divergedFrom([...taken, { loss }], options), options, {
         from: state.step,
@@ -152,7 +159,7 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
       }
       const rate = learningRate * scheduleFactor(options.scheduler, step, warmup, total);
       const factor = clipFactor(gradNorm, options.maxGradNorm);
-      adamwStep(parameters, gradients, moments, options, { step, learningRate: rate, factor, rateOf });
+      await optimizer.update(gradients, { step, learningRate: rate, factor, rateOf });
       const seconds = (performance.now() - begun) / 1000;
       const event: StepEvent = {
         event: "step",
@@ -179,7 +186,7 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
       if (sampler && (step % sampleEvery === 0 || step === last)) yield* sample(step);
       const stopped = step < last && stopRequested();
       if (stopped || (options.saveSteps !== null && (step % options.saveSteps === 0 || step === last))) {
-        const path = checkpoint(step);
+        const path = await checkpoint(step);
         yield { event: "checkpoint", step, path };
         if (stopped) {
           yield { event: "interrupted", step, path };
@@ -189,11 +196,12 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
     }
 
     const done = doneEvent(options, history, best, last, (performance.now() - started) / 1000);
-    run.save(options.out, best?.tensors ?? parameters);
+    run.save(options.out, best?.tensors ?? (await optimizer.readParameters()));
     writeJsonAtomic(join(options.out, REPORT_FILE), { options, base: run.fingerprint["base"], history, done });
     yield done;
   } finally {
     await objective.close();
+    await optimizer.close();
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Adapters that we write, read by PEFT: `npx vitest run --config test/adapters/peers.config.ts`. LOWRANK_PYTHON names a
+ * Adapters that we write, read by PEFT: `npx vitest run --config test/peers.config.ts test/adapters`. LOWRANK_PYTHON names a
  * Python with PEFT. Each case's trained adapter is read, written again by us, loaded by PEFT with warnings as errors,
  * and must give the expected logits.
  */

@@ -44,6 +44,13 @@ export interface CaseFacts {
   readonly steps: number;
   readonly losses: readonly number[];
   readonly grad_norms: readonly number[];
+  readonly optimizer: {
+    readonly lr: number;
+    readonly betas: readonly [number, number];
+    readonly eps: number;
+    readonly weight_decay: number;
+    readonly max_grad_norm: number;
+  };
 }
 
 export interface GoldenCase {

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../errors.ts";
+import type { Device } from "../../runtime/session.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
@@ -17,7 +18,8 @@ const command: Command = defineCommand({
   usage: "[options]",
   flags: {},
   run: async ({ output }) => {
-    const session = await trySession();
+    const session = await trySession("cpu");
+    const webgpu = await trySession("webgpu");
     const embedded = await findEmbedded();
     const report = {
       node: process.versions.node,
@@ -29,6 +31,7 @@ const command: Command = defineCommand({
       features: cpuFeatures(),
       onnxruntime: runtimeVersion(),
       session,
+      webgpu,
       embedded,
     };
     output.result(report, () =>
@@ -40,6 +43,7 @@ const command: Command = defineCommand({
         ["features", report.features === null ? "unknown" : report.features.join(", ") || "none that help"],
         ["onnxruntime", report.onnxruntime ?? "not found: run npm install"],
         ["session", session.ok ? "runs" : `fails: ${session.error}`],
+        ["webgpu", webgpu.ok ? "runs (--device webgpu)" : `none: ${webgpu.error?.split("\n")[0]}`],
         ["embedded", embedded.map(({ name, ok, error }) => (ok ? name : `${name} (${error})`)).join(", ") || "none"],
       ]),
     );
@@ -71,15 +75,15 @@ function runtimeVersion(): string | null {
 }
 
 /** Opens a graph of one product and runs it. */
-async function trySession(): Promise<{ readonly ok: boolean; readonly error?: string }> {
+async function trySession(device: Device): Promise<{ readonly ok: boolean; readonly error?: string }> {
   try {
-    const [{ nodeRuntime }, { input }, { matMul }] = await Promise.all([
-      import("../../runtime/node.ts"),
+    const [{ runtimeOn }, { input }, { matMul }] = await Promise.all([
+      import("../../runtime/devices.ts"),
       import("../../graph/graph.ts"),
       import("../../graph/ops/matmul.ts"),
     ]);
     const product = matMul(input("a", "f32", [1, 2]), input("b", "f32", [2, 1]));
-    const session = await nodeRuntime.open(new Map([["y", product]]), { threads: 1 });
+    const session = await runtimeOn(device).open(new Map([["y", product]]), { threads: 1 });
     const tensor = (shape: readonly number[]) => ({ dtype: "f32", shape, data: Float32Array.of(2, 3) }) as const;
     const outputs = await session.run(
       new Map([

@@ -5,6 +5,7 @@ import type { TextScores } from "../../evaluate/text/score.ts";
 import type { WeightedAdapter } from "../../generate/adapter-set.ts";
 import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
 import { PRECISIONS, type Precision } from "../../precision/precision.ts";
+import { DEVICES, type Device, type Runtime } from "../../runtime/session.ts";
 import { TASKS } from "../../task.ts";
 import { type AdapterArgument, adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
@@ -45,6 +46,7 @@ const command: Command = defineCommand({
     logits: { type: "string", value: "FILE", help: "Write every row's scores to this safetensors file" },
     precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
     quantType: { type: "string", help: "What --precision int4 holds weights as", choices: QUANT_TYPES },
+    device: { type: "string", help: "Where to compute", choices: DEVICES },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
   defaults: async () => ({
@@ -53,11 +55,23 @@ const command: Command = defineCommand({
     adapters: null,
   }),
   run: async ({ flags, output }) => {
-    const [{ evaluateHere }, { nodeRuntime }] = await Promise.all([
+    const [{ evaluateHere }, { runtimeOn }] = await Promise.all([
       import("../../evaluate/run.ts"),
-      import("../../runtime/node.ts"),
+      import("../../runtime/devices.ts"),
     ]);
-    const { adapter, task, precision, quantType, generate = false, maxTokens, limit, predictions, ...rest } = flags;
+    const {
+      adapter,
+      task,
+      precision,
+      quantType,
+      generate = false,
+      maxTokens,
+      limit,
+      predictions,
+      device,
+      ...rest
+    } = flags;
+    const runtime = runtimeOn((device as Device | undefined) ?? "cpu");
     if (!generate && (maxTokens ?? limit ?? predictions) !== undefined) {
       throw new UsageError("--max-tokens, --limit and --predictions go with --generate. Add it, or leave them away.");
     }
@@ -72,9 +86,10 @@ const command: Command = defineCommand({
         adapters: adapterArguments(adapter),
         task: (task as (typeof TASKS)[number] | undefined) ?? null,
       },
-      nodeRuntime,
+      runtime,
     );
-    const scores = generate ? await scoreCompletions({ ...flags, adapter: adapterArguments(adapter) }, output) : {};
+    const asked = { ...flags, adapter: adapterArguments(adapter) };
+    const scores = generate ? await scoreCompletions(asked, runtime, output) : {};
     const result = { ...evaluated, ...scores };
     output.result(result, () => table(Object.entries(result).map(([name, value]) => [name, String(value)])));
   },
@@ -92,18 +107,16 @@ interface Asked {
   readonly predictions?: string;
 }
 
-async function scoreCompletions(asked: Asked, output: Output): Promise<TextScores> {
-  const [{ loadBase }, { writeCompletions }, { scoreTexts }, { dataFile }, { nodeRuntime }, { writeFileAtomic }] =
-    await Promise.all([
-      import("../../generate/load.ts"),
-      import("../../generate/completions.ts"),
-      import("../../evaluate/text/score.ts"),
-      import("../../data/folder.ts"),
-      import("../../runtime/node.ts"),
-      import("../../files/atomic.ts"),
-    ]);
+async function scoreCompletions(asked: Asked, runtime: Runtime, output: Output): Promise<TextScores> {
+  const [{ loadBase }, { writeCompletions }, { scoreTexts }, { dataFile }, { writeFileAtomic }] = await Promise.all([
+    import("../../generate/load.ts"),
+    import("../../generate/completions.ts"),
+    import("../../evaluate/text/score.ts"),
+    import("../../data/folder.ts"),
+    import("../../files/atomic.ts"),
+  ]);
   const { model, data, adapter, threads = defaultThreads(), maxTokens = 128, limit = null, predictions } = asked;
-  const base = await loadBase(model, { threads }, nodeRuntime);
+  const base = await loadBase(model, { threads }, runtime);
   try {
     const adapters: WeightedAdapter[] = [];
     for (const { path, weight } of adapter) adapters.push([await base.adapter(path), weight]);

@@ -5,6 +5,7 @@ import type { ChatRequest } from "../../generate/chat.ts";
 import type { GenerateOptions } from "../../generate/generate.ts";
 import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
 import { PRECISIONS, type Precision } from "../../precision/precision.ts";
+import { DEVICES, type Device } from "../../runtime/session.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
@@ -44,15 +45,16 @@ const command: Command = defineCommand({
     stop: { type: "repeated", value: "TEXT", help: "Ends the completion before this text; may be given several times" },
     precision: { type: "string", help: "Arithmetic of the base (fp32)", choices: PRECISIONS },
     quantType: { type: "string", help: "What --precision int4 holds weights as (int4)", choices: QUANT_TYPES },
+    device: { type: "string", help: "Where to compute", choices: DEVICES },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
   defaults: async () => (await import("../../generate/generate.ts")).GENERATE_DEFAULTS,
   notes: "Example: lowrank generate --model embedded:NAME --prompt 'Once upon a time' --adapter runs/tales@0.7",
   run: async ({ flags, output }) => {
-    const [{ loadBase }, { parseChat }, { nodeRuntime }] = await Promise.all([
+    const [{ loadBase }, { parseChat }, { runtimeOn }] = await Promise.all([
       import("../../generate/load.ts"),
       import("../../generate/chat.ts"),
-      import("../../runtime/node.ts"),
+      import("../../runtime/devices.ts"),
     ]);
     const {
       model,
@@ -61,11 +63,13 @@ const command: Command = defineCommand({
       chat = false,
       messages,
       threads = defaultThreads(),
+      device,
       precision,
       quantType,
       ...rest
     } = flags;
     const asked = promptOf({ prompt, chat, messages }, parseChat);
+    const on = (device as Device | undefined) ?? "cpu";
     const base = await loadBase(
       model,
       {
@@ -74,7 +78,7 @@ const command: Command = defineCommand({
         ...(precision === undefined ? {} : { precision: precision as Precision }),
         ...(quantType === undefined ? {} : { quantType: quantType as QuantType }),
       },
-      nodeRuntime,
+      runtimeOn(on),
     );
     try {
       const adapters = [];

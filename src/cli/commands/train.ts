@@ -3,6 +3,7 @@
 import { QUANT_TYPES } from "../../precision/blocks.ts";
 import { PRECISIONS } from "../../precision/precision.ts";
 import { PACKINGS } from "../../program/layout.ts";
+import { DEVICES } from "../../runtime/session.ts";
 import { TASKS } from "../../task.ts";
 import type { EvalEvent, StartEvent, StepEvent, TrainEvent } from "../../train/events.ts";
 import type { TrainInput } from "../../train/options.ts";
@@ -120,7 +121,7 @@ const flags = {
     help: "Compute blocks again instead of keeping them",
     choices: ["auto", "none", "full"],
   },
-  device: { type: "string", help: "Where to compute", choices: ["cpu"], shown: "cpu" },
+  device: { type: "string", help: "Where to compute", choices: DEVICES },
 } as const satisfies FlagTable;
 
 const command: Command = defineCommand({
@@ -178,7 +179,6 @@ async function trainCommand({ flags: given, output }: Call<typeof flags>): Promi
 
 function trainInput(given: FlagsOf<typeof flags>): TrainInput {
   const {
-    device: _device,
     dryRun: _dryRun,
     config: _config,
     json: _json,
