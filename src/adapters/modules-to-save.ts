@@ -44,14 +44,17 @@ export function readersOf(trace: ModelTrace, module: string): string[] {
   );
 }
 
-/** The modules as a method of their own. In `strict` a name that the model lacks is an error, unless PEFT adds it. */
+/**
+ * The modules as a method of their own. In `strict` a name that the model lacks is an error, unless PEFT adds it. `root`
+ * begins their names in files: PEFT wraps the model once more for methods that adapt layers than for prompts.
+ */
 export function savedModules(
   trace: ModelTrace,
   {
     modules_to_save,
     task_type,
   }: { readonly modules_to_save: readonly string[] | null; readonly task_type: string | null },
-  { strict }: { readonly strict: boolean },
+  { strict, root = ROOT }: { readonly strict: boolean; readonly root?: string },
 ): BoundMethod {
   const names = modules_to_save ?? [];
   const { covers, holder } = savedTensors(names);
@@ -65,13 +68,13 @@ export function savedModules(
   for (const [name, shape] of trace.tensors) {
     const module = holder(name.slice(0, name.lastIndexOf(".")));
     if (module === null) continue;
-    const parameter = savedParameter(name, module, shape, name);
+    const parameter = savedParameter(root, name, module, shape, name);
     const table = name.replace(/\.weight$/, "");
     if (readersOf(trace, table).some((reader) => reader !== table)) tables.set(table, parameter);
     else tensors.set(name, parameter);
   }
   for (const { module, checkpoint, shape } of tied) {
-    tensors.set(`${module}.weight`, savedParameter(`${module}.weight`, holder(module)!, shape, checkpoint));
+    tensors.set(`${module}.weight`, savedParameter(root, `${module}.weight`, holder(module)!, shape, checkpoint));
   }
   const held = [...tensors.keys(), ...[...tables.keys()].map((table) => `${table}.weight`)];
   const expected = TASK_HEADS[task_type ?? ""] ?? [];
@@ -91,11 +94,26 @@ export function savedModules(
   });
 }
 
-function savedParameter(name: string, module: string, shape: readonly number[], checkpoint: string): Parameter {
+const ROOT = "base_model.model.";
+/** Of prompt and prefix methods. */
+export const PROMPT_ROOT = "base_model.";
+
+/** A saved tensor's name in the model, by its key in a file. */
+export function savedName(key: string): string {
+  return key.replace(/^base_model\.(model\.)?/, "");
+}
+
+function savedParameter(
+  root: string,
+  name: string,
+  module: string,
+  shape: readonly number[],
+  checkpoint: string,
+): Parameter {
   const inner = name.slice(module.length + 1);
   return {
-    key: `base_model.model.${name}`,
-    torchName: `base_model.model.${module}.modules_to_save.${inner}`,
+    key: `${root}${name}`,
+    torchName: `${root}${module}.modules_to_save.${inner}`,
     shape,
     init: null,
     checkpoint,

@@ -91,8 +91,12 @@ export function savePeftFolder(path: string, adapter: Adapter): void {
   const named = method.stored?.((key) => tensors.get(key)!) ?? tensors;
   const start = "base_model.model.";
   const shorter = (key: string): string => (unprefixed ? key.replace(start + unprefixed, start) : key);
+  // Trained biases of saved modules stand in PEFT's files twice.
+  const current = [...copies].map(
+    ([key, tensor]) => [key, tensors.get(key.replace(".modules_to_save.", ".")) ?? tensor] as const,
+  );
   const stored = [...named].map(([key, tensor]) => [shorter(key), tensor] as const);
-  writeSafetensors(join(path, WEIGHTS_FILE), [...stored, ...copies], { format: "pt" });
+  writeSafetensors(join(path, WEIGHTS_FILE), [...stored, ...current], { format: "pt" });
   const fields: Record<string, unknown> = {
     ...writtenFields(config),
     inference_mode: true,

@@ -13,7 +13,7 @@ import { composeMethods } from "./compose.ts";
 import { type CommonConfig, commonFields, withTaskHead } from "./config-fields.ts";
 import { normals } from "./lora-init.ts";
 import type { BoundMethod, Parameter } from "./method.ts";
-import { savedModules } from "./modules-to-save.ts";
+import { PROMPT_ROOT, savedModules } from "./modules-to-save.ts";
 import type { PromptContext } from "./prompt-tuning.ts";
 
 /** Fields of PEFT's `PrefixTuningConfig`. */
@@ -97,5 +97,5 @@ export function bindPrefixTuning(config: PrefixTuningConfig, { trace, facts, str
       },
     }),
   };
-  return composeMethods([savedModules(trace, config, { strict }), prefix]);
+  return composeMethods([savedModules(trace, config, { strict, root: PROMPT_ROOT }), prefix]);
 }

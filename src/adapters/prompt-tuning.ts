@@ -16,7 +16,7 @@ import { composeMethods } from "./compose.ts";
 import { type CommonConfig, commonFields, withTaskHead } from "./config-fields.ts";
 import { normals } from "./lora-init.ts";
 import type { BoundMethod, InitContext, Parameter } from "./method.ts";
-import { savedModules } from "./modules-to-save.ts";
+import { PROMPT_ROOT, savedModules } from "./modules-to-save.ts";
 
 /** Fields of PEFT's `PromptTuningConfig`. */
 export interface PromptTuningConfig extends CommonConfig {
@@ -81,7 +81,7 @@ export function bindPromptTuning(config: PromptTuningConfig, context: PromptCont
       },
     }),
   };
-  return composeMethods([savedModules(trace, config, { strict }), prompt]);
+  return composeMethods([savedModules(trace, config, { strict, root: PROMPT_ROOT }), prompt]);
 }
 
 function initialPrompt(

@@ -2,6 +2,7 @@
 
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { namesBase, refuseOtherWeights } from "../adapters/base-check.ts";
+import { savedName } from "../adapters/modules-to-save.ts";
 import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
 import { recordedTask } from "../data/provenance.ts";
 import { UsageError } from "../errors.ts";
@@ -39,9 +40,7 @@ export interface LoadedAdapters {
 /** Opens the folders; nothing is bound to a model yet. */
 export function openAdapters(choices: readonly AdapterChoice[]): OpenedAdapters {
   const folders = choices.map(({ path }) => openPeftFolder(path));
-  const names = new Set(
-    folders.flatMap(({ tensors }) => [...tensors.keys()].map((key) => key.replace(/^base_model\.model\./, ""))),
-  );
+  const names = new Set(folders.flatMap(({ tensors }) => [...tensors.keys()].map((key) => savedName(key))));
   return {
     folders,
     supplies: (name) => names.has(name),
@@ -107,9 +106,9 @@ export function adapterTask(base: Base, { folders }: OpenedAdapters, task: Task 
 /** The base with an output for each class of the adapter's own head, where the checkpoint has none for the task. */
 export function adapterBase(base: Base, folders: readonly PeftFolder[], task: Task | undefined): Base {
   if (task === undefined || !classifies(task) || !lacksHead(base.model, task)) return base;
-  const key = `base_model.model.${headMatrix(base.model, task)}`;
+  const matrix = headMatrix(base.model, task);
   for (const { path, tensors } of folders) {
-    const count = tensors.get(key)?.shape[0];
+    const count = [...tensors].find(([key]) => savedName(key) === matrix)?.[1].shape[0];
     if (count === undefined) continue;
     const { classes } = recordedTask(path);
     const names = classes?.length === count ? classes : placeholders(count);

@@ -37,6 +37,8 @@ export interface CostFacts {
 
 export interface PlacedRow {
   readonly row: number;
+  /** First place of the row, virtual tokens included: what a head that reads the first place gets, as in PEFT. */
+  readonly first: number;
   /** First place of the row's own tokens (behind virtual ones) in the N places. */
   readonly start: number;
   readonly length: number;
@@ -124,7 +126,7 @@ export function place(
           layout.typeIds[at + i] = typeIds?.[token] ?? 0;
         }
       }
-      places.push({ row, start: at + virtual.prompt, length: ids.length });
+      places.push({ row, first: at, start: at + virtual.prompt, length: ids.length });
       at += length;
     }
   });
@@ -141,7 +143,7 @@ export function headRows(
 ): number[] {
   if (kind === "targets") return places.flatMap(({ row, start }) => targets[row]!.map((at) => start + at));
   if (kind === "pooled") return []; // it reads whole rows
-  return places.map(({ start, length }) => (kind === "first" ? start : start + length - 1));
+  return places.map(({ first, start, length }) => (kind === "first" ? first : start + length - 1));
 }
 
 /** Rows by stream, first fit by decreasing length; ties and streams keep the rows' order. */

@@ -6,7 +6,7 @@ import { type Adapter, createComposed, initialTensors, loadAdapter } from "../ad
 import { type AdapterConfig, parseAdapterConfig } from "../adapters/bind.ts";
 import { TASK_HEADS } from "../adapters/config-fields.ts";
 import type { BoundMethod } from "../adapters/method.ts";
-import { savedTensors } from "../adapters/modules-to-save.ts";
+import { savedName, savedTensors } from "../adapters/modules-to-save.ts";
 import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile, partOf } from "../data/folder.ts";
@@ -174,7 +174,10 @@ function suppliedBy(
   config: AdapterConfig | null,
   task: Task,
 ): (name: string) => boolean {
-  if (folder) return (name) => folder.tensors.has(`base_model.model.${name}`);
+  if (folder) {
+    const held = new Set([...folder.tensors.keys()].map(savedName));
+    return (name) => held.has(name);
+  }
   const heads = TASK_HEADS[peftTask(task) ?? ""] ?? [];
   const saved = savedTensors([...(config?.modules_to_save ?? []), ...heads]);
   const { basePrefix } = model.architecture;

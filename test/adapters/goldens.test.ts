@@ -18,6 +18,7 @@ const CASES = more
       "llama-ia3",
       "llama-prompt-tuning",
       "llama-prefix-tuning",
+      "bert-prompt-seqcls",
       // Made by generate_cases.py: options that the shared cases lack.
       "gpt2-bias-all",
       "gpt2-dora",

@@ -13,7 +13,7 @@ import sys
 import peft
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForMaskedLM,
@@ -113,12 +113,19 @@ CASES = {
         ["query_proj", "key_proj", "value_proj", "dense"],
         None,
     ),
+    "bert-prompt-seqcls": (BertConfig(**SIZES, num_labels=3), "sequence", None, None),
+    "bert-bias-all": (BertConfig(**SIZES, num_labels=3), "sequence", None, None),
     "deberta-v2-absolute": (
         DebertaV2Config(**SIZES, relative_attention=False, num_labels=1, problem_type="regression"),
         "sequence",
         ["query_proj", "dense"],
         None,
     ),
+}
+# Methods other than LoRA on targets alone.
+SETTINGS = {
+    "bert-prompt-seqcls": lambda: PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3),
+    "bert-bias-all": lambda: LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["value"], bias="all"),
 }
 MODELS = {
     "mlm": AutoModelForMaskedLM,
@@ -185,8 +192,8 @@ def make_case(name, config, kind, targets, change):
         expected["base.logits"] = model(**batch).logits.contiguous()
     saved = SAVED.get(name)
     task = None if saved else TASKS[kind]
-    settings = LoraConfig(task_type=task, r=4, lora_alpha=8, target_modules=targets, modules_to_save=saved)
-    adapted = get_peft_model(model, settings)
+    lora = lambda: LoraConfig(task_type=task, r=4, lora_alpha=8, target_modules=targets, modules_to_save=saved)
+    adapted = get_peft_model(model, SETTINGS.get(name, lora)())
     with torch.no_grad():
         for parameter_name, parameter in adapted.named_parameters():
             if "lora_B" in parameter_name:
