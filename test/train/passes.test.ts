@@ -7,12 +7,20 @@ const lengths = [90, 3, 120, 5, 7, 88, 4, 6];
 const rows = lengths.map((_, i) => i);
 const lengthsOf = (row: number): number[] => [lengths[row]!];
 
-test("rows of like length share a pass, and each row is in one", () => {
-  const passes = passesOf(rows, lengthsOf, { batchSize: 3, tokensPerBatch: null, cost });
-  expect(passes).toEqual([
+test("rows of like length share a pass where that costs less, and each row is in one", () => {
+  const plan = (packing: Packing): number[][] =>
+    passesOf(rows, lengthsOf, { batchSize: 3, tokensPerBatch: null, cost: { ...cost, packing } });
+  const padded = [
     [0, 2, 5],
     [3, 4, 7],
     [1, 6],
+  ];
+  expect(plan("off")).toEqual(padded);
+  // Short rows fill the streams of long ones: nothing is gained by parting them.
+  expect(plan("auto")).toEqual([
+    [0, 1, 2],
+    [3, 4, 5],
+    [6, 7],
   ]);
   expect(passesOf(rows, lengthsOf, { batchSize: 8, tokensPerBatch: null, cost })).toEqual([rows]);
 });
