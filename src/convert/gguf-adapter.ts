@@ -5,7 +5,7 @@
 
 import { AdapterMismatchError, FormatError, UsageError } from "../errors.ts";
 import { openGguf } from "../files/gguf.ts";
-import { type GgufScalar, type GgufTensor, writeGguf } from "../files/gguf-writer.ts";
+import { type GgufScalar, type GgufTensor, plainTensor, writeGguf } from "../files/gguf-writer.ts";
 import { readTensor } from "../files/safetensors.ts";
 import { ggufArchitecture, ggufName, moduleName } from "../gguf/names.ts";
 import { permutedHeads, permuteRows } from "../gguf/rows.ts";
@@ -38,9 +38,9 @@ export function writeGgufAdapter(out: string, { config, modules }: LoraFile, bas
     const scaled = Float32Array.from(B, (value) => value * factor);
     const heads = permutedHeads(name, architecture, base, where);
     const a = embedding ? transpose(A, rank, width) : A;
-    tensors.set(`${name}.lora_a`, { shape: embedding ? [width, rank] : [rank, width], data: Float32Array.from(a) });
+    tensors.set(`${name}.lora_a`, plainTensor(embedding ? [width, rank] : [rank, width], Float32Array.from(a)));
     const b = heads === null ? scaled : permuteRows(scaled, height, rank, heads, false);
-    tensors.set(`${name}.lora_b`, { shape: [height, rank], data: b });
+    tensors.set(`${name}.lora_b`, plainTensor([height, rank], b));
   }
   writeGguf(out, metadata, tensors);
 }

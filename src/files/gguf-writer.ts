@@ -1,4 +1,4 @@
-/** Writing GGUF files (version 3, little-endian): float32 tensors and plain metadata, as adapters need them. */
+/** Writing GGUF files (version 3, little-endian), one tensor in memory at a time. */
 
 import { FormatError } from "../errors.ts";
 import { writeFileAtomic } from "./atomic.ts";
@@ -6,14 +6,33 @@ import { writeFileAtomic } from "./atomic.ts";
 export interface GgufTensor {
   /** As PyTorch has it; ggml's extents are the reverse. */
   readonly shape: readonly number[];
-  readonly data: Float32Array;
+  /** ggml's number of the element type. */
+  readonly type: number;
+  readonly byteLength: number;
+  /** Called when its turn to be written comes. */
+  bytes(): Uint8Array;
 }
 
-/** A metadata value: texts, float32 numbers and uint32 numbers. */
-export type GgufScalar = string | { readonly f32: number } | { readonly u32: number };
+/** A metadata value. */
+export type GgufScalar =
+  | string
+  | boolean
+  | { readonly f32: number }
+  | { readonly u32: number }
+  | { readonly texts: readonly string[] }
+  | { readonly i32s: readonly number[] }
+  | { readonly f32s: readonly number[] };
 
 const ALIGNMENT = 32;
 const NAME_LIMIT = 63;
+/** Numbers of value types. */
+const [U32, I32, F32, BOOL, TEXT, ARRAY] = [4, 5, 6, 7, 8, 9];
+
+/** A tensor of float32 numbers in memory. */
+export function plainTensor(shape: readonly number[], data: Float32Array): GgufTensor {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { shape, type: 0, byteLength: bytes.byteLength, bytes: () => bytes };
+}
 
 /** Writes atomically, tensors in their order. Throws FormatError for names that ggml has no room for. */
 export function writeGguf(
@@ -21,30 +40,45 @@ export function writeGguf(
   metadata: ReadonlyMap<string, GgufScalar>,
   tensors: ReadonlyMap<string, GgufTensor>,
 ): void {
-  const parts: Buffer[] = [Buffer.from("GGUF"), u32(3), u64(tensors.size), u64(metadata.size)];
-  for (const [key, value] of metadata) {
-    parts.push(text(key));
-    if (typeof value === "string") parts.push(u32(8), text(value));
-    else if ("f32" in value) {
-      const bytes = Buffer.alloc(4);
-      bytes.writeFloatLE(value.f32);
-      parts.push(u32(6), bytes);
-    } else parts.push(u32(4), u32(value.u32));
-  }
+  const parts: Uint8Array[] = [Buffer.from("GGUF"), u32(3), u64(tensors.size), u64(metadata.size)];
+  for (const [key, value] of metadata) parts.push(text(key), ...encoded(value));
   let offset = 0;
-  for (const [name, { shape, data }] of tensors) {
+  for (const [name, { shape, type, byteLength }] of tensors) {
     if (Buffer.byteLength(name) > NAME_LIMIT)
       throw new FormatError(`internal: ${path}: ${name} is longer than ggml's names`);
-    parts.push(text(name), u32(shape.length), ...shape.toReversed().map(u64), u32(0), u64(offset));
-    offset += padded(data.byteLength);
+    parts.push(text(name), u32(shape.length), ...shape.toReversed().map(u64), u32(type), u64(offset));
+    offset += padded(byteLength);
   }
   const header = Buffer.concat(parts);
   const fill = (bytes: number): Buffer => Buffer.alloc(padded(bytes) - bytes);
-  const chunks = [...tensors.values()].flatMap(({ data }) => [
-    new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-    fill(data.byteLength),
-  ]);
-  writeFileAtomic(path, [header, fill(header.byteLength), ...chunks]);
+  function* chunks(): Generator<Uint8Array> {
+    yield header;
+    yield fill(header.byteLength);
+    for (const [name, { byteLength, bytes }] of tensors) {
+      const data = bytes();
+      if (data.byteLength !== byteLength)
+        throw new FormatError(`internal: ${path}: ${name} has ${data.byteLength} bytes, its header says ${byteLength}`);
+      yield data;
+      yield fill(byteLength);
+    }
+  }
+  writeFileAtomic(path, chunks());
+}
+
+/** A value with its type before it. */
+function encoded(value: GgufScalar): Uint8Array[] {
+  if (typeof value === "string") return [u32(TEXT), text(value)];
+  if (typeof value === "boolean") return [u32(BOOL), Uint8Array.of(value ? 1 : 0)];
+  if ("f32" in value) return [u32(F32), bytesOf(Float32Array.of(value.f32))];
+  if ("u32" in value) return [u32(U32), u32(value.u32)];
+  const array = (type: number, count: number): Uint8Array[] => [u32(ARRAY), u32(type), u64(count)];
+  if ("texts" in value) return [...array(TEXT, value.texts.length), ...value.texts.map(text)];
+  if ("i32s" in value) return [...array(I32, value.i32s.length), bytesOf(Int32Array.from(value.i32s))];
+  return [...array(F32, value.f32s.length), bytesOf(Float32Array.from(value.f32s))];
+}
+
+function bytesOf(array: Float32Array | Int32Array): Uint8Array {
+  return new Uint8Array(array.buffer);
 }
 
 function padded(bytes: number): number {

@@ -157,6 +157,23 @@ export function tensorName(
   return module ? `${module}.${kind}` : null;
 }
 
+/** GGUF's name of a checkpoint's tensor; null for one that GGUF does not hold. */
+export function ggufTensorName(tensor: string, { base, block, blocks, ...at }: GgufArchitecture): string | null {
+  const dot = tensor.lastIndexOf(".");
+  const [module, kind] = [tensor.slice(0, dot), tensor.slice(dot + 1)];
+  const outside: Readonly<Record<string, string>> = {
+    [at.embedding]: "token_embd",
+    [at.output]: "output",
+    ...(base ? { [base.lastNorm]: "output_norm" } : {}),
+    ...(base?.positions ? { [base.positions]: "position_embd" } : {}),
+  };
+  if (Object.hasOwn(outside, module)) return `${outside[module]}.${kind}`;
+  const rest = module.startsWith(`${blocks}.`) ? module.slice(blocks.length + 1) : "";
+  const [, number, end = ""] = /^(\d+)\.(.+)$/.exec(rest) ?? [];
+  const inner = block.get(end) ?? base?.norms.get(end);
+  return inner === undefined ? null : `blk.${number}.${inner}.${kind}`;
+}
+
 /** "blk.0.attn_q.weight" of "model.layers.0.self_attn.q_proj". */
 export function ggufName(module: string, architecture: GgufArchitecture): string {
   if (module === architecture.embedding) return "token_embd.weight";

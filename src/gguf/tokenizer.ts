@@ -4,6 +4,7 @@
  * `convert_slow_tokenizer.py` (SentencePiece's BPE in tokenizer.json).
  */
 
+import { isDeepStrictEqual } from "node:util";
 import { FormatError } from "../errors.ts";
 import type { Metadata } from "./metadata.ts";
 
@@ -74,7 +75,7 @@ type Parts = Readonly<Record<"normalizer" | "pre_tokenizer" | "decoder" | "model
   readonly post_processor: unknown;
 };
 
-const LLAMA3 = ["llama3", "llama-v3", "llama-bpe"];
+const LLAMA3 = ["llama-bpe", "llama3", "llama-v3"];
 /** Pre-tokenizers by `tokenizer.ggml.pre`. */
 const GPT2 = ["gpt-2", "phi-2", "olmo", "mpt", "default"];
 const DIGITS = ["smollm", "starcoder", "refact", "command-r", "codeshell", "minerva-7b"];
@@ -85,22 +86,40 @@ function words(digits: string): string {
   return `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 }
 
-function byteLevel(metadata: Metadata, pre: string, tokens: readonly string[]): Parts {
-  const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
-  const plain = { ...bytes, use_regex: true };
+/** Pre-tokenizers of tokenizer.json with the names that stand for each, the commonest first. */
+function preTokenizers(): readonly (readonly [names: readonly string[], json: unknown])[] {
   const cut = (digits: string): unknown => ({
     type: "Sequence",
     pretokenizers: [
       { type: "Split", pattern: { Regex: words(digits) }, behavior: "Isolated", invert: false },
-      { ...bytes, use_regex: false },
+      { ...BYTES, use_regex: false },
     ],
   });
-  const kinds: readonly (readonly [readonly string[], unknown])[] = [
-    [GPT2, plain],
-    [DIGITS, { type: "Sequence", pretokenizers: [{ type: "Digits", individual_digits: true }, plain] }],
+  return [
+    [GPT2, PLAIN],
+    [DIGITS, { type: "Sequence", pretokenizers: [{ type: "Digits", individual_digits: true }, PLAIN] }],
     [LLAMA3, cut("{1,3}")],
     [QWEN2, cut("")],
   ];
+}
+
+const BYTES = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true } as const;
+const PLAIN = { ...BYTES, use_regex: true } as const;
+
+/** The `tokenizer.ggml.pre` of a tokenizer.json. Throws FormatError for one that has no name here. */
+export function preTokenizerName(path: string, { pre_tokenizer }: Readonly<Record<string, unknown>>): string {
+  // Offsets are not compared: they change no token.
+  const plain = (json: unknown): unknown =>
+    JSON.parse(JSON.stringify(json ?? null, (key, value: unknown) => (key === "trim_offsets" ? undefined : value)));
+  const found = preTokenizers().find(([, json]) => isDeepStrictEqual(plain(json), plain(pre_tokenizer)));
+  if (found) return found[0][0]!;
+  throw new FormatError(
+    `${path}: its pre_tokenizer is none that GGUF has a name for here. Use --out DIR and llama.cpp's convert_hf_to_gguf.py.`,
+  );
+}
+
+function byteLevel(metadata: Metadata, pre: string, tokens: readonly string[]): Parts {
+  const kinds = preTokenizers();
   const found = kinds.find(([names]) => names.includes(pre));
   if (!found) {
     throw new FormatError(
@@ -117,8 +136,8 @@ function byteLevel(metadata: Metadata, pre: string, tokens: readonly string[]): 
   return {
     normalizer: QWEN2.includes(pre) ? { type: "NFC" } : null,
     pre_tokenizer: found[1],
-    decoder: { ...plain, add_prefix_space: true },
-    post_processor: plain,
+    decoder: { ...PLAIN, add_prefix_space: true },
+    post_processor: PLAIN,
     model: bpe(tokens, merges, { ignore_merges: LLAMA3.includes(pre) }),
   };
 }

@@ -1,12 +1,14 @@
 /** The library's `merge()`: writes the merged model, opens what was written, and measures what merging changed. */
 
-import { existsSync, realpathSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { type FloatType, mergedTensors, type WeightedAdapter } from "../adapters/merge.ts";
 import type { Example } from "../data/example.ts";
 import { UsageError } from "../errors.ts";
 import { type AdapterChoice, openAdapters, settleWithAdapters, warnOfBases } from "../evaluate/adapters.ts";
 import { scoreRows } from "../evaluate/scores.ts";
+import { exportGguf, type GgufType } from "../gguf/export.ts";
+import { unpackGguf } from "../gguf/unpack.ts";
 import { checkpointTask, openModel, traceChecked } from "../models/open.ts";
 import { logitsProgram, type MountedAdapter } from "../program/program.ts";
 import { createRunner } from "../program/runner.ts";
@@ -22,10 +24,10 @@ export interface MergeInput {
   readonly model: string;
   /** Merged together, as a weighted sum. */
   readonly adapters: readonly AdapterChoice[];
-  /** Folder for the merged model. */
+  /** Folder for the merged model, or a file FILE.gguf for llama.cpp. */
   readonly out: string;
-  /** Type of the written weights; null: the checkpoint's own. */
-  readonly dtype?: FloatType | null;
+  /** Type of the written weights; null: the checkpoint's own. q8_0 is GGUF's alone. */
+  readonly dtype?: GgufType | null;
   readonly threads?: number;
   /** Folder for what is made of GGUF files; null: ~/.cache/lowrank. */
   readonly cacheDir?: string | null;
@@ -35,7 +37,7 @@ export interface MergeInput {
 
 export interface MergeResult {
   readonly out: string;
-  readonly dtype: FloatType;
+  readonly dtype: GgufType;
   /** Largest difference between logits of the merged model, as written, and of base and adapters, on probe rows. */
   readonly maxAbsDiff: number;
 }
@@ -54,8 +56,11 @@ export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<Me
   const { setup, loaded } = settleWithAdapters(base, opened, null);
   warnOfBases(opened, base, name, input.onWarning);
   const weighted = loaded.adapters.map((adapter, i) => ({ ...choices[i]!, adapter }));
-  const dtype = writeMerged(setup, weighted, out, asked);
-  const merged = openModel(out);
+  const gguf = out.endsWith(".gguf");
+  if (asked === "q8_0" && !gguf) throw new UsageError(`--dtype q8_0 is GGUF's alone. Name a file: --out ${out}.gguf.`);
+  const written = gguf ? writeGgufFile(setup, weighted, out, asked) : null;
+  const dtype = written?.dtype ?? writeMerged(setup, weighted, out, asked as FloatType | null);
+  const merged = openModel(written?.folder ?? out);
   const mergedSetup: Setup = { ...setup, model: merged, trace: traceChecked(merged, setup.task) };
   const probes = probeRows(setup);
   const scores = (
@@ -74,7 +79,36 @@ export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<Me
       if (!(difference <= maxAbsDiff)) maxAbsDiff = difference; // NaN too
     });
   });
+  if (written) rmSync(written.scratch, { recursive: true });
   return { out, dtype, maxAbsDiff };
+}
+
+interface WrittenGguf {
+  readonly dtype: GgufType;
+  /** What the file's numbers are, as a folder inside `scratch`. */
+  readonly folder: string;
+  readonly scratch: string;
+}
+
+/** The merged model as a GGUF file, and that file unpacked again, to be measured. */
+function writeGgufFile(
+  setup: Setup,
+  adapters: readonly WeightedAdapter[],
+  out: string,
+  asked: GgufType | null,
+): WrittenGguf {
+  const scratch = mkdtempSync(join(dirname(resolve(out)), ".lowrank-merge-"));
+  try {
+    const folder = join(scratch, "merged");
+    const own = writeMerged(setup, adapters, folder, asked === "q8_0" ? "f32" : asked);
+    const dtype = asked ?? own;
+    exportGguf(folder, out, dtype);
+    rmSync(folder, { recursive: true });
+    return { dtype, folder: unpackGguf(out, scratch), scratch };
+  } catch (error) {
+    rmSync(scratch, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 /** Writes the folder; returns the type that its weights have. */

@@ -1,5 +1,6 @@
 /** `lowrank merge` */
 
+import { GGUF_TYPES, type GgufType } from "../../gguf/export.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
@@ -21,11 +22,11 @@ const command: Command = defineCommand({
       required: true,
       help: "A PEFT folder; several are merged as a weighted sum",
     },
-    out: { type: "string", value: "DIR", required: true, help: "Folder for the merged model" },
+    out: { type: "string", value: "DIR", required: true, help: "Folder for the merged model, or a file FILE.gguf" },
     dtype: {
       type: "string",
-      help: "Type of the written weights (the checkpoint's own)",
-      choices: ["f32", "f16", "bf16"],
+      help: "Type of the written weights (the checkpoint's own); q8_0 with FILE.gguf",
+      choices: GGUF_TYPES,
     },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
@@ -39,7 +40,7 @@ const command: Command = defineCommand({
         model,
         adapters: adapterArguments(adapter),
         out,
-        dtype: (dtype as "f32" | undefined) ?? null,
+        dtype: (dtype as GgufType | undefined) ?? null,
         threads,
         cacheDir: cacheFolder(),
         onWarning: (message) => output.note(`Warning: ${message}`),
