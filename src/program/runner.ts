@@ -45,6 +45,9 @@ function probesFor(T: number): readonly Sizes[] {
   ];
 }
 
+/** Most chunks of a head whose matrix is packed: each chunk's products have copies of their own. */
+const PACKED_CHUNKS = 4;
+
 export function createRunner({ runtime, session, build }: RunnerOptions): Runner {
   // Chunks of the head and parts of attention are unrolled: each number of them is a graph.
   const byGraph = new Map<string, Sessions>();
@@ -55,7 +58,7 @@ export function createRunner({ runtime, session, build }: RunnerOptions): Runner
     if (held) return held;
     const sessions = createSessions({
       runtime,
-      session,
+      session: { ...session, prepack: session.prepack === true && chunks <= PACKED_CHUNKS },
       probes: probesFor(T),
       monomials: MONOMIALS,
       build: ({ B = 0, t = 0, m = 0 }) => build({ B, T: t * UNIT, M: m * chunks, chunks }),

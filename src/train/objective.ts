@@ -37,6 +37,8 @@ export interface ObjectiveOptions {
   readonly setup: Setup;
   readonly adapter: MountedAdapter;
   readonly recompute: boolean;
+  /** Whether the training session packs the base's weights. */
+  readonly prepack: boolean;
   readonly limits: Omit<PassLimits, "cost">;
   readonly facts: BatchFacts;
   /** As TrainOptions has them. */
@@ -46,11 +48,11 @@ export interface ObjectiveOptions {
 
 /** Cross-entropy, or squared error, against the rows' own targets, each weighing the same. */
 export function supervised(options: ObjectiveOptions): Objective {
-  const { runtime, session, setup, adapter, recompute, facts, labelSmoothing, modelDropout } = options;
+  const { runtime, session, setup, adapter, recompute, prepack, facts, labelSmoothing, modelDropout } = options;
   const { model, task } = setup;
   const trainer = createRunner({
     runtime,
-    session: { ...session, keep: isGradient },
+    session: { ...session, prepack, keep: isGradient },
     build: (shape) =>
       trainProgram({ model, task, adapters: [adapter], shape, recompute, labelSmoothing, modelDropout }),
   });

@@ -61,7 +61,7 @@ export interface PreferenceOptions extends ObjectiveOptions {
 type Scorer = (rows: readonly Example[], draw?: number) => Promise<Float64Array[]>;
 
 export function preferences(given: PreferenceOptions): Objective {
-  const { runtime, session, setup, adapter, recompute, facts, kind, options, reference, modelDropout } = given;
+  const { runtime, session, setup, adapter, recompute, prepack, facts, kind, options, reference, modelDropout } = given;
   const { model, task } = setup;
   const limits = { ...given.limits, cost: facts.cost };
   const forward = (adapters: readonly MountedAdapter[], dropout: boolean): Runner => {
@@ -71,7 +71,7 @@ export function preferences(given: PreferenceOptions): Objective {
   const sums = gradientSums(runtime);
   const trainer = createRunner({
     runtime,
-    session: { ...session, keep: isGradient },
+    session: { ...session, prepack, keep: isGradient },
     build: (shape) => trainProgram({ model, task, adapters: [adapter], shape, recompute, modelDropout }),
   });
   const policy = forward([adapter], true);

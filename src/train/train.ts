@@ -89,7 +89,9 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const { recompute, tokensPerBatch, warning } = planMemory(options, program, data.examples, facts);
   const limits = { batchSize: options.batchSize, tokensPerBatch };
   const { labelSmoothing, modelDropout } = options;
-  const common = { runtime, session, setup, adapter, recompute, limits, facts, labelSmoothing, modelDropout };
+  // Bytes are multiplied exactly, so that packing changes no bit; recomputed products would double the copies.
+  const prepack = options.precision === "int8" && !recompute;
+  const common = { runtime, session, setup, adapter, recompute, prepack, limits, facts, labelSmoothing, modelDropout };
   const reference = options.initAdapter === null ? null : { adapter, tensors: run.parameters };
   const objective = kind === null ? supervised(common) : preferences({ ...common, kind, options, reference });
   const sampler = createSampler(options, run, { runtime, session, setup, adapter });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { input } from "../../src/graph/graph.ts";
+import { constant, input } from "../../src/graph/graph.ts";
 import { mul } from "../../src/graph/ops/arithmetic.ts";
 import { gatherRows } from "../../src/graph/ops/gather.ts";
 import { integerMatMul } from "../../src/graph/ops/quantise.ts";
@@ -73,4 +73,24 @@ test("the head's backward product in eight bits is within its bound of the true 
     }
     expect(Math.sqrt(error / size)).toBeLessThan(0.02);
   }
+});
+
+test("packed weights change no bit of a product of bytes", async () => {
+  const random = randomStream(5);
+  const [rows, K, M] = [33, 200, 70];
+  const bytes = Uint8Array.from({ length: rows * K }, () => random.integer(256));
+  const weights = Int8Array.from({ length: K * M }, () => random.integer(255) - 127);
+  const scales = Float32Array.from({ length: M }, () => random.uniform());
+  const product = integerMatMul(
+    input("bytes", "u8", [rows, K]),
+    constant({ dtype: "i8", shape: [K, M], data: weights }),
+    constant(floatTensor([M], scales)),
+  );
+  const run = async (pack: boolean): Promise<Tensor> => {
+    const session = await nodeRuntime.open(new Map([["y", product]]), { threads: 1, prepack: pack });
+    const outputs = await session.run(new Map([["bytes", { dtype: "u8", shape: [rows, K], data: bytes }]]));
+    await session.close();
+    return outputs.get("y")!;
+  };
+  expect(await run(true)).toEqual(await run(false));
 });
