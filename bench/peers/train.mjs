@@ -1,10 +1,12 @@
 /**
  * LoRA training beside PyTorch + PEFT, in turns in one run, so that a machine's moods meet both alike.
- * usage: node bench/peers/train.mjs --python PYTHON --model DIR --data FILE [--targets c_attn --batch 4 --steps 8 --rounds 3 --threads 2]
- * Prints medians with their spread, and the ratios of medians to PEFT's.
+ * usage: node bench/peers/train.mjs --python PYTHON --model DIR --data FILE [--targets c_attn --batch 4 --steps 8 --rounds 3
+ *   --threads 2 --compiled --title TEXT --markdown FILE]
+ * Prints medians with their spread, and the ratios of medians to PEFT's, as a table of docs/benchmarks.md; --markdown adds it to a
+ * file. --compiled runs PyTorch under torch.compile too (it needs a C++ compiler).
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,6 +22,9 @@ const { values } = parseArgs({
     steps: { type: "string", default: "8" },
     rounds: { type: "string", default: "3" },
     threads: { type: "string", default: "2" },
+    compiled: { type: "boolean", default: false },
+    title: { type: "string" },
+    markdown: { type: "string" },
   },
 });
 const { python, model, data, targets, batch, steps, rounds, threads } = values;
@@ -67,6 +72,9 @@ function ours(...flags) {
 const runs = {
   "PEFT fp32": () => peft("fp32"),
   "PEFT bf16": () => peft("bf16"),
+  ...(values.compiled
+    ? { "PEFT fp32, compiled": () => peft("fp32-compiled"), "PEFT bf16, compiled": () => peft("bf16-compiled") }
+    : {}),
   "lowrank fp32": () => ours(),
   "lowrank int8": () => ours("--precision", "int8"),
   "lowrank int8, recompute": () => ours("--precision", "int8", "--recompute", "full"),
@@ -80,16 +88,22 @@ rmSync(scratch, { recursive: true, force: true });
 
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const column = (name, key) => results[name].map((each) => each[key]);
-console.log(`${cpus()[0].model}, ${threads} threads, ${rounds} rounds in turns, ${steps} steps of ${batch} rows\n`);
-console.log("| | tokens/s (spread) | beside PEFT fp32 / bf16 | first step after | peak memory | beside PEFT fp32 |");
-console.log("|---|---|---|---|---|---|");
+const lines = [
+  `${cpus()[0].model}, ${threads} threads, ${rounds} rounds in turns, ${steps} steps of ${batch} rows`,
+  "",
+  "| | tokens/s (spread) | beside PEFT fp32 / bf16 | first step after | peak memory | beside PEFT fp32 |",
+  "|---|---|---|---|---|---|",
+];
 for (const name of Object.keys(runs)) {
   const speed = column(name, "tokensPerSecond");
   const ratio = (other) => (median(speed) / median(column(other, "tokensPerSecond"))).toFixed(2);
   const peak = median(column(name, "peakBytes"));
   const spread = `${Math.min(...speed).toFixed(0)} to ${Math.max(...speed).toFixed(0)}`;
   const memory = (peak / median(column("PEFT fp32", "peakBytes"))).toFixed(2);
-  console.log(
+  lines.push(
     `| ${name} | ${median(speed).toFixed(0)} (${spread}) | ${ratio("PEFT fp32")} / ${ratio("PEFT bf16")} | ${median(column(name, "firstStepSeconds")).toFixed(1)} s | ${(peak / 1e9).toFixed(2)} GB | ${memory} |`,
   );
 }
+console.log(lines.join("\n"));
+if (values.markdown !== undefined)
+  appendFileSync(values.markdown, `\n## ${values.title ?? model}\n\n${lines.join("\n")}\n`);

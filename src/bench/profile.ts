@@ -86,8 +86,9 @@ export function typicalRun(runs: readonly (readonly Kernel[])[]): readonly Kerne
 }
 
 /** 2·m·k·n of a product of [.., m, k] and [.., k, n]: |A|·|B|·|Y| is (m·k·n)² a matrix, whatever is transposed. */
-export function productOperations({ inputs: [a, b], outputs: [y] }: Kernel): number {
+export function productOperations({ type, inputs: [a, b], outputs: [y] }: Kernel): number {
   if (!a || !b || !y) return 0;
+  if (type === "MatMulIntegerToFloat") return 2 * sizeOf(y) * a.at(-1)!; // a packed matrix is not listed
   const batch = b.length > 2 ? sizeOf(y.slice(0, -2)) : 1;
   return 2 * batch * Math.sqrt((sizeOf(a) / batch) * (sizeOf(b) / batch) * (sizeOf(y) / batch));
 }

@@ -39,6 +39,8 @@ test("operations of a product, transposed or in batches", () => {
     productOperations({ type: "MatMul", milliseconds: 1, inputs: [a, b], outputs: [y] });
   expect(count([5, 7], [7, 11], [5, 11])).toBeCloseTo(2 * 5 * 7 * 11);
   expect(count([5, 7], [11, 7], [5, 11])).toBeCloseTo(2 * 5 * 7 * 11);
+  const packed = { type: "MatMulIntegerToFloat", milliseconds: 1, inputs: [[5, 7], [], [11]], outputs: [[5, 11]] };
+  expect(productOperations(packed)).toBe(2 * 5 * 7 * 11);
   expect(count([2, 3, 5, 7], [2, 3, 7, 11], [2, 3, 5, 11])).toBeCloseTo(2 * 6 * 5 * 7 * 11);
 });
 
