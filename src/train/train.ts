@@ -81,6 +81,7 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const { setup, data, method } = run;
   let best = state.best;
   const history = [...state.history];
+  const losses = history.flatMap((event) => (event.event === "step" ? [event.loss] : []));
   const adapter = { method, prefix: "", weight: 1 };
   const session = { threads: options.threads };
   const facts = batchFacts(setup, method.virtual, options.packing);
@@ -150,8 +151,8 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
       }
       const { loss, gradients, tokens, targetTokens, metrics } = result;
       const gradNorm = await optimizer.norm(gradients);
-      const taken = history.filter((event) => event.event === "step");
-      const failed = diagnosis({ step, loss, gradNorm }, divergedFrom([...taken, { loss }], options), options, {
+      losses.push(loss);
+      const failed = diagnosis({ step, loss, gradNorm }, divergedFrom(losses, options), options, {
         from: state.step,
         best,
       });

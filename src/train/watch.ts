@@ -1,6 +1,6 @@
 /** What a run's course says: whether it has diverged, and whether it still gets better. */
 
-import type { EvalEvent, StepEvent } from "./events.ts";
+import type { EvalEvent } from "./events.ts";
 import type { TrainOptions } from "./options.ts";
 
 /** Steps whose losses say where a run began. */
@@ -11,13 +11,12 @@ const BEGINNING = 3;
  * ones: a run that has left where it began, and does not come back. Returns that median; null for a run that has not.
  */
 export function divergedFrom(
-  steps: readonly Pick<StepEvent, "loss">[],
+  losses: readonly number[],
   { divergenceRatio, divergencePatience }: Pick<TrainOptions, "divergenceRatio" | "divergencePatience">,
 ): number | null {
-  if (divergenceRatio === 0 || steps.length < BEGINNING + divergencePatience) return null;
-  const first = steps.slice(0, BEGINNING).map(({ loss }) => loss);
-  const median = first.toSorted((a, b) => a - b)[1]!;
-  return steps.slice(-divergencePatience).every(({ loss }) => loss > divergenceRatio * median) ? median : null;
+  if (divergenceRatio === 0 || losses.length < BEGINNING + divergencePatience) return null;
+  const median = losses.slice(0, BEGINNING).toSorted((a, b) => a - b)[1]!;
+  return losses.slice(-divergencePatience).every((loss) => loss > divergenceRatio * median) ? median : null;
 }
 
 /**

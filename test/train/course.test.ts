@@ -44,12 +44,11 @@ test("patience counts as transformers' EarlyStoppingCallback", () => {
 
 test("losses that stay far above the first ones are a divergence; a single spike is none", () => {
   const watch = { divergenceRatio: 3, divergencePatience: 5 };
-  const steps = (...losses: number[]) => losses.map((loss) => ({ loss }));
   const begun = [2, 2.1, 1.9];
-  expect(divergedFrom(steps(...begun, 7, 8, 9, 8, 7), watch)).toBe(2);
-  expect(divergedFrom(steps(...begun, 7, 8, 5, 8, 7), watch)).toBeNull();
-  expect(divergedFrom(steps(...begun, 100), watch)).toBeNull();
-  expect(divergedFrom(steps(...begun, 7, 8, 9, 8, 7), { ...watch, divergenceRatio: 0 })).toBeNull();
+  expect(divergedFrom([...begun, 7, 8, 9, 8, 7], watch)).toBe(2);
+  expect(divergedFrom([...begun, 7, 8, 5, 8, 7], watch)).toBeNull();
+  expect(divergedFrom([...begun, 100], watch)).toBeNull();
+  expect(divergedFrom([...begun, 7, 8, 9, 8, 7], { ...watch, divergenceRatio: 0 })).toBeNull();
 });
 
 test("a run that diverges is stopped with the cause, and its best weights stay", () =>
