@@ -41,6 +41,7 @@ const ADAPTER_FLAGS = {
   },
   bias: { type: "string", help: "Biases to train", choices: ["none", "all", "lora_only"], shown: "none" },
   modulesToSave: { type: "list", help: "Modules to train whole and save with the adapter" },
+  trainableTokenIndices: { type: "numbers", help: "Rows of the token embedding to train, beside LoRA's targets" },
   numVirtualTokens: { type: "integer", help: "Tokens of a prompt or prefix" },
 } as const satisfies FlagTable;
 
