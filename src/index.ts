@@ -31,6 +31,7 @@ export type { EvaluateInput } from "./evaluate/run.ts";
 export type { WeightedAdapter } from "./generate/adapter-set.ts";
 export type { Completion, CompletionOptions, GenerateOptions, Prompt } from "./generate/generate.ts";
 export type { LoadedBase, LoadOptions } from "./generate/load.ts";
+export { ADAPTER_MODES, type AdapterMode } from "./generate/modes.ts";
 export type { Sampling, TokenProbability } from "./generate/sample.ts";
 export type { FinishReason, Piece, TokenLogprobs } from "./generate/sequence.ts";
 export type { DownloadProgress } from "./hub/download.ts";

@@ -30,6 +30,8 @@ export interface AdapterSet {
   /** The mounted adapters' tensors by input name. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly virtual: VirtualTokens;
+  /** Whether the tensors are part of the graph instead of being fed. */
+  readonly constant?: boolean;
 }
 
 export interface StackedUse {
@@ -112,6 +114,27 @@ export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]
       tensors,
       virtual: virtualOf(used),
     };
+  };
+}
+
+/** A set that is part of its graph. */
+export function fixedSet(adapters: readonly WeightedAdapter[]): AdapterSet {
+  const tensors = new Map<string, Tensor>();
+  const mounted = adapters.map(([adapter, weight], slot): MountedAdapter => {
+    const prefix = `adapter${slot}/`;
+    for (const [key, tensor] of adapter.tensors) tensors.set(prefix + key, tensor);
+    return { method: adapter.method, prefix, weight };
+  });
+  const name = "fixed";
+  return {
+    identity: name,
+    group: name,
+    stacked: null,
+    key: name,
+    mounted,
+    tensors,
+    virtual: virtualOf(adapters),
+    constant: true,
   };
 }
 

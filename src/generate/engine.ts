@@ -10,11 +10,11 @@ import type { ModelTrace } from "../models/trace.ts";
 import type { Program } from "../program/program.ts";
 import { createSessions, type Sessions } from "../program/sessions.ts";
 import type { Runtime, SessionOptions } from "../runtime/session.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
 import type { AdapterSet } from "./adapter-set.ts";
 import { type CacheRow, type Caches, createCaches } from "./cache.ts";
-import { type DecodeShape, decodeProgram, decodeSizes } from "./decode-program.ts";
-import { holdWeights } from "./held.ts";
+import { type DecodeShape, decodeProgram, decodeSizes, fusedInput } from "./decode-program.ts";
+import { holdWeights, notHeld } from "./held.ts";
 import { type BranchSizes, createRankStack } from "./rank-stack.ts";
 import { STACK_FACTORS } from "./stacked-weights.ts";
 
@@ -35,6 +35,10 @@ export interface EngineOptions {
   readonly session: SessionOptions;
   /** Bytes that copies of the weights may take, which generation is faster from; 0 runs from the mapped file. */
   readonly holdBytes: number;
+  /** Tensors in place of the checkpoint's. */
+  readonly fused?: ReadonlyMap<string, FloatTensor>;
+  /** Ranks that every run with stacked adapters has; null: as many as it needs. */
+  readonly ranks?: number | null;
 }
 
 export interface Tokens {
@@ -62,8 +66,12 @@ export interface Engine {
 }
 
 export function createEngine(options: EngineOptions): Engine {
-  const { model, trace, runtime, session, holdBytes } = options;
-  const held = holdWeights(model, trace, holdBytes);
+  const { model, trace, runtime, session, holdBytes, fused = new Map(), ranks = null } = options;
+  const held = holdWeights(model, trace, holdBytes, fused);
+  const tables = [...trace.modules.values()].flatMap(({ kind, name }) =>
+    kind === "embedding" ? [`${name}.weight`] : [],
+  );
+  const beside = notHeld(held, new Set(tables), fused);
   const caches = createCaches(model.config);
   const stack = createRankStack();
   const opened = new Map<string, Sessions>(); // least recently used first
@@ -81,7 +89,8 @@ export function createEngine(options: EngineOptions): Engine {
       opened.delete(oldest);
       await sessions.close();
     }
-    const parts = { model, mounted: set.mounted, stacked, held };
+    const constants = set.constant ? set.tensors : null;
+    const parts = { model, mounted: set.mounted, stacked, held, fused: beside, constants };
     const names = (["B", "T", "S", "M", "R"] as const).filter(
       (name) => (name !== "S" || S > 0) && (name !== "R" || R > 0),
     );
@@ -108,6 +117,7 @@ export function createEngine(options: EngineOptions): Engine {
     return sessions.run(sizes, (program: Program) => {
       return new Map<string, Tensor>([
         ...held,
+        ...[...beside].map(([name, tensor]) => [fusedInput(name), tensor] as const),
         ...set.tensors,
         ...arranged.tensors,
         ...streamInputs(program.stream, layoutOf(run)),
@@ -123,7 +133,7 @@ export function createEngine(options: EngineOptions): Engine {
     if (uses.length === 0) return { rank: 0, tensors: new Map() };
     const missing = uses.flatMap(({ adapter }) => [...adapter.sizes].filter(([module]) => !stacked.has(module)));
     if (missing.length > 0) stacked = new Map([...stacked, ...missing]);
-    const { rank, first, tensors } = stack.arrange([...new Set(uses.map(({ adapter }) => adapter))], stacked);
+    const { rank, first, tensors } = stack.arrange([...new Set(uses.map(({ adapter }) => adapter))], stacked, ranks);
     const factors = new Float32Array(B * T * rank);
     for (const { set, start, tokens } of parts) {
       for (const { adapter, weight } of set.stacked ?? []) {
@@ -155,7 +165,7 @@ export function createEngine(options: EngineOptions): Engine {
     step: (works) =>
       inTurn(async () => {
         const results = new Map<Work, Float32Array>();
-        for (const group of groupsOf(works, alone)) await finish(runOf(group), group, results);
+        for (const group of groupsOf(works, alone, ranks ?? MOST_RANKS)) await finish(runOf(group), group, results);
         return works.map((work) => results.get(work)!);
       }),
     logits: ({ ids, virtual }, set) =>
@@ -198,12 +208,12 @@ interface Run {
  * adapter makes infinite stays in its own stream; single tokens as neighbouring rows of a pool, rows between them idle;
  * longer continuations one by one.
  */
-function groupsOf(works: readonly Work[], alone: boolean): Work[][] {
+function groupsOf(works: readonly Work[], alone: boolean, mostRanks: number): Work[][] {
   const groups: Work[][] = [];
   const open = new Map<unknown, Work[]>();
   const join = (key: unknown, work: Work, fits: (held: readonly Work[]) => boolean): void => {
     const held = open.get(key);
-    if (!alone && held && fits(held) && ranksOf([...held, work]) <= MOST_RANKS) held.push(work);
+    if (!alone && held && fits(held) && ranksOf([...held, work]) <= mostRanks) held.push(work);
     else {
       const fresh = [work];
       open.set(key, fresh);

@@ -23,9 +23,17 @@ const tensorInput = (name: string): string => `held:${name}`;
 
 /**
  * Matrices with more outputs than inputs, transposed, and whatever else is not float32. Empty when that takes more
- * than `limit` bytes: generation then runs from the mapped file, slower and in no memory.
+ * than `limit` bytes: generation then runs from the mapped file, slower and in no memory. `fused` tensors are taken
+ * instead of the checkpoint's.
  */
-export function holdWeights(model: Model, trace: ModelTrace, limit: number): HeldWeights {
+export function holdWeights(
+  model: Model,
+  trace: ModelTrace,
+  limit: number,
+  fused: ReadonlyMap<string, FloatTensor> = new Map(),
+): HeldWeights {
+  const read = (name: string, shape: readonly number[]): Float32Array =>
+    fused.get(name)?.data ?? readStored(model, name, shape);
   const isHalf = (name: string, shape: readonly number[]): boolean => model.source.find(name, shape).dtype !== "f32";
   const transposed = new Map<string, readonly [rows: number, columns: number]>();
   const rowsRead = new Set<string>(); // tables that no layer multiplies with: a token reads one row
@@ -37,19 +45,32 @@ export function holdWeights(model: Model, trace: ModelTrace, limit: number): Hel
     }
   }
   const asStored = [...trace.tensors].filter(
-    ([name, shape]) => !transposed.has(name) && !rowsRead.has(name) && isHalf(name, shape),
+    ([name, shape]) => !transposed.has(name) && !rowsRead.has(name) && (isHalf(name, shape) || fused.has(name)),
   );
   const elements = [...transposed, ...asStored].reduce((sum, [, shape]) => sum + sizeOf(shape), 0);
   if (4 * elements > limit) return new Map();
   return new Map([
     ...[...transposed].map(([name, [rows, columns]]): [string, FloatTensor] => {
-      const data = transpose(readStored(model, name, [rows, columns]), rows, columns);
+      const data = transpose(read(name, [rows, columns]), rows, columns);
       return [transposedInput(name), floatTensor([columns, rows], data)];
     }),
     ...asStored.map(([name, shape]): [string, FloatTensor] => {
-      return [tensorInput(name), floatTensor(shape, readStored(model, name, shape))];
+      return [tensorInput(name), floatTensor(shape, read(name, shape))];
     }),
   ]);
+}
+
+/** Those of `tensors` that are not among the held ones: a table whose rows are read, or all when nothing is held. */
+export function notHeld(
+  held: HeldWeights,
+  tables: ReadonlySet<string>,
+  tensors: ReadonlyMap<string, FloatTensor>,
+): ReadonlyMap<string, FloatTensor> {
+  return new Map(
+    [...tensors].filter(
+      ([name]) => tables.has(name) || !(held.has(transposedInput(name)) || held.has(tensorInput(name))),
+    ),
+  );
 }
 
 /** `base`, with held tensors as inputs in place of mapped ones. `replaced` are tensors that adapters take whole. */

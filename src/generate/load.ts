@@ -4,17 +4,18 @@ import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { refuseOtherWeights } from "../adapters/base-check.ts";
 import { openPeftFolder } from "../adapters/peft-folder.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, UsageError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
 import type { QuantType } from "../precision/blocks.ts";
 import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
 import { openBase, settle } from "../program/setup.ts";
 import type { Device, Runtime } from "../runtime/session.ts";
-import { adapterSets, type WeightedAdapter } from "./adapter-set.ts";
+import type { WeightedAdapter } from "./adapter-set.ts";
 import { endTokens } from "./end-tokens.ts";
 import { createEngine } from "./engine.ts";
 import { type Completion, type GenerateOptions, generateTokens, withVirtual } from "./generate.ts";
+import { type AdapterMode, settleMode } from "./modes.ts";
 import { createPrefixCache } from "./prefix-cache.ts";
 import { createScheduler } from "./scheduler.ts";
 import type { Piece } from "./sequence.ts";
@@ -35,6 +36,12 @@ export interface LoadOptions {
   readonly cacheTokens?: number;
   /** Bytes of finished sequences that are kept for prompts which begin alike. Default 256 MiB; 0 keeps none. */
   readonly prefixBytes?: number;
+  /** How adapters meet the base. Default "auto", which is "dynamic": each request has its own. */
+  readonly mode?: AdapterMode;
+  /** Of the modes "static" and "fuse": the one set that every request has, as PEFT folders with weights. */
+  readonly adapters?: readonly (readonly [path: string, weight: number])[];
+  /** Of the mode "static-rank": ranks of the adapters of one run together. Default 64. */
+  readonly maxRank?: number;
   /** Arithmetic of the base: less memory, and faster. Default fp32. */
   readonly precision?: Precision;
   /** What four bits stand for. Default int4. */
@@ -79,6 +86,19 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   const { model: stored, trace } = settle(base, "causal-lm");
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const model = atPrecision(stored, trace, { precision, quantType, cacheDir, levels, decoding: true });
+  const open = (path: string): Adapter => {
+    const folder = openPeftFolder(path);
+    refuseOtherWeights(folder, model);
+    return loadAdapter(folder, model, trace);
+  };
+  const fixed = (options.adapters ?? []).map(([path, weight]) => [open(path), weight] as const);
+  const { mode = "auto", maxRank = 64 } = options;
+  if (mode === "fuse" && precision !== "fp32") {
+    throw new UsageError(
+      `The mode fuse adds to float weights; found the precision ${precision}. Use dynamic, or fp32.`,
+    );
+  }
+  const { fused, setOf } = settleMode(model, trace, { mode, fixed });
   const engine = createEngine({
     model,
     trace,
@@ -86,21 +106,18 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
     session: { threads, prepack: precision === "int4" },
     // A quantised base is read as it is; a device holds the weights itself.
     holdBytes: precision === "fp32" && !runtime.memory ? holdBytes : 0,
+    fused,
+    ranks: mode === "static-rank" ? maxRank : null,
   });
   const scheduler = createScheduler(engine, { rows, tokens: cacheTokens });
   const prefixes = createPrefixCache(prefixBytes);
   const ends = endTokens(base);
-  const setOf = adapterSets(model);
   const generate = (request: GenerateOptions): AsyncGenerator<Piece, Completion> =>
     generateTokens({ base, engine, scheduler, prefixes, ends, set: setOf(request.adapters ?? []) }, request);
   return {
     model,
     tokenizer: base.tokenizer,
-    adapter: async (path) => {
-      const folder = openPeftFolder(path);
-      refuseOtherWeights(folder, model);
-      return loadAdapter(folder, model, trace);
-    },
+    adapter: async (path) => open(path),
     generate,
     complete: async (request) => {
       const pieces = generate(request);

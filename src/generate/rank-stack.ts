@@ -7,6 +7,7 @@
 
 import type { Adapter } from "../adapters/adapter.ts";
 import { transposed } from "../adapters/low-rank.ts";
+import { UsageError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** An adapter that is nothing but low-rank branches beside linear layers. */
@@ -69,8 +70,11 @@ export interface Arranged {
 }
 
 export interface RankStack {
-  /** The stack of these adapters, for modules of these sizes; it holds until the next call. */
-  arrange(adapters: readonly RankedAdapter[], sizes: BranchSizes): Arranged;
+  /**
+   * The stack of these adapters, for modules of these sizes; it holds until the next call. With `ranks` it has exactly so
+   * many, zeros behind the adapters'; throws UsageError when they need more.
+   */
+  arrange(adapters: readonly RankedAdapter[], sizes: BranchSizes, ranks: number | null): Arranged;
 }
 
 /** A single adapter is read where it lies; of several, those that stay from one call to the next keep their places. */
@@ -118,13 +122,19 @@ export function createRankStack(): RankStack {
   };
 
   return {
-    arrange(adapters, wanted) {
+    arrange(adapters, wanted, ranks) {
       if (wanted !== sizes) {
         sizes = wanted;
         rewrite(0);
       }
-      if (adapters.length === 1) return single(adapters[0]!);
-      const total = adapters.reduce((sum, { rank }) => sum + rank, 0);
+      if (adapters.length === 1 && ranks === null) return single(adapters[0]!);
+      const needed = adapters.reduce((sum, { rank }) => sum + rank, 0);
+      const total = ranks ?? needed;
+      if (needed > total) {
+        throw new UsageError(
+          `The adapters have ${needed} ranks together; this base was loaded for ${total}. Load it with a higher maxRank.`,
+        );
+      }
       if (total > capacity) rewrite(Math.max(total, 2 * capacity));
       // Those that were there keep their order and close up; an unmoved one is not written again.
       const used = new Set(adapters);
