@@ -30,6 +30,14 @@ export interface EmbedInput {
   readonly onWarning?: (message: string) => void;
 }
 
+export type EmbedderInput = Omit<EmbedInput, "texts">;
+
+/** An open model that embeds any texts. */
+export interface Embedder {
+  embed(texts: readonly string[]): Promise<Embeddings>;
+  close(): Promise<void>;
+}
+
 export interface Embeddings {
   /** One vector a text, in the order given. */
   readonly vectors: readonly Float32Array[];
@@ -40,16 +48,18 @@ export interface Embeddings {
 
 /** Embeds texts. Pooling, limit and scaling to length 1 are those of a sentence-transformers folder; else the mean of all tokens. */
 export async function embedHere(input: EmbedInput, runtime: Runtime): Promise<Embeddings> {
-  const {
-    model: name,
-    texts,
-    adapters = [],
-    maxLength = null,
-    threads = 2,
-    precision = "fp32",
-    cacheDir = null,
-  } = input;
-  if (texts.length === 0) throw new UsageError("Nothing to embed: give at least one text.");
+  if (input.texts.length === 0) throw new UsageError("Nothing to embed: give at least one text.");
+  const embedder = await openEmbedder(input, runtime);
+  try {
+    return await embedder.embed(input.texts);
+  } finally {
+    await embedder.close();
+  }
+}
+
+/** Opens a model and its adapters for texts that come later, as {@link embedHere} embeds them. */
+export async function openEmbedder(input: EmbedderInput, runtime: Runtime): Promise<Embedder> {
+  const { model: name, adapters = [], maxLength = null, threads = 2, precision = "fp32", cacheDir = null } = input;
   const base = openBase(name);
   const tokenizer = demandTokenizer(base);
   const opened = openAdapters(adapters);
@@ -61,11 +71,6 @@ export async function embedHere(input: EmbedInput, runtime: Runtime): Promise<Em
     model: atPrecision(settled.model, settled.trace, { precision, quantType: QUANT_TYPE, cacheDir, levels }),
   };
   const limit = Math.min(maxLength ?? Number.POSITIVE_INFINITY, textLength(base.model));
-  const examples = texts.map((text, i): Example => {
-    const { ids, typeIds } = tokenizer.encodePair(text, null, limit);
-    if (ids.length === 0) throw new UsageError(`Text ${i + 1} has no tokens. Leave it away.`);
-    return { ids, typeIds, line: i + 1 };
-  });
   const { model, task } = setup;
   const facts = batchFacts(setup, virtualTokens(loaded.mounted));
   const runner = createRunner({
@@ -73,7 +78,12 @@ export async function embedHere(input: EmbedInput, runtime: Runtime): Promise<Em
     session: { threads },
     build: (shape) => logitsProgram({ model, task, adapters: loaded.mounted, shape }),
   });
-  try {
+  const embed = async (texts: readonly string[]): Promise<Embeddings> => {
+    const examples = texts.map((text, i): Example => {
+      const { ids, typeIds } = tokenizer.encodePair(text, null, limit);
+      if (ids.length === 0) throw new UsageError(`Text ${i + 1} has no tokens. Leave it away.`);
+      return { ids, typeIds, line: i + 1 };
+    });
     const vectors = new Array<Float32Array>(texts.length);
     for (const pass of passes(examples)) {
       const rows = await scoreRows(runner, pass, facts, loaded.tensors);
@@ -84,7 +94,6 @@ export async function embedHere(input: EmbedInput, runtime: Runtime): Promise<Em
     }
     const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
     return { vectors, dimensions: vectors[0]!.length, tokens };
-  } finally {
-    await runner.close();
-  }
+  };
+  return { embed, close: () => runner.close() };
 }

@@ -142,7 +142,7 @@ export function createApp(options: AppOptions): Hono {
   });
 
   /** The adapters that a request names, by its model or by llama.cpp's numbers. */
-  const setOf = (request: CompletionRequest | ChatRequest): readonly (readonly [string, number])[] => {
+  const setOf = (request: Pick<CompletionRequest, "model" | "lora">): readonly (readonly [string, number])[] => {
     const model = request.model ?? baseName;
     if (request.lora) {
       const list = registry.list();
@@ -247,6 +247,32 @@ export function createApp(options: AppOptions): Hono {
   app.post("/v1/chat/completions", async (c) => {
     const request = readRequest.chat(await body(c));
     return complete(c, request, [chatPrompt(request)], completionOptions(request, thread.facts.maxLength));
+  });
+
+  app.post("/v1/embeddings", async (c) => {
+    const request = readRequest.embedding(await body(c));
+    const texts = typeof request.input === "string" ? [request.input] : request.input;
+    const leave = admission.enter(1);
+    const held = await registry.hold(setOf(request)).catch((error: unknown) => {
+      leave();
+      throw error;
+    });
+    try {
+      const { vectors, tokens } = await thread.embed(texts, held.adapters);
+      const plain = request.encoding_format !== "base64";
+      const data = vectors.map((vector, index) => ({
+        object: "embedding",
+        index,
+        embedding: plain
+          ? [...vector]
+          : Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString("base64"),
+      }));
+      const usage = { prompt_tokens: tokens, total_tokens: tokens };
+      return c.json({ object: "list", data, model: request.model || baseName, usage });
+    } finally {
+      held.release();
+      leave();
+    }
   });
 
   app.get("/lora-adapters", (c) =>

@@ -25,11 +25,14 @@ export interface EngineThread {
   dropAdapter(adapter: number): void;
   /** Pieces of a completion; the generator returns the whole's numbers. Aborting ends it with "cancelled". */
   generate(call: GenerateCall, signal: AbortSignal): AsyncGenerator<ServedPiece, ServedCompletion>;
+  /** A vector a text, and the tokens of all of them. */
+  embed(texts: readonly string[], adapters: GenerateCall["adapters"]): Promise<Embedded>;
   /** Settles when the thread has ended by itself, which it never should. */
   readonly crashed: Promise<Error>;
   close(): Promise<void>;
 }
 
+type Embedded = Extract<FromEngine, { readonly kind: "embedded" }>;
 type Answer = Extract<FromEngine, { readonly call: number }>;
 
 /** Starts the thread and waits for the base. Throws what opening the model throws. */
@@ -65,6 +68,22 @@ export async function startEngineThread(settings: EngineSettings): Promise<Engin
     await worker.terminate();
     throw error;
   });
+
+  /** Sends a call that has one answer, of this kind. */
+  const once = <K extends Answer["kind"]>(
+    kind: K,
+    message: (call: number) => ToEngine,
+  ): Promise<Extract<Answer, { readonly kind: K }>> =>
+    new Promise((resolve, reject) => {
+      const id = ++number;
+      calls.set(id, (answer) => {
+        calls.delete(id);
+        if (answer instanceof Error) reject(answer);
+        else if (answer.kind === "error") reject(errorFrom(answer.error));
+        else if (answer.kind === kind) resolve(answer as Extract<Answer, { readonly kind: K }>);
+      });
+      send(message(id));
+    });
 
   async function* generate(call: GenerateCall, signal: AbortSignal): AsyncGenerator<ServedPiece, ServedCompletion> {
     const id = ++number;
@@ -108,17 +127,9 @@ export async function startEngineThread(settings: EngineSettings): Promise<Engin
       return load;
     },
     generate,
-    loadAdapter: (adapter, path) =>
-      new Promise((resolve, reject) => {
-        const id = ++number;
-        calls.set(id, (answer) => {
-          calls.delete(id);
-          if (answer instanceof Error) reject(answer);
-          else if (answer.kind === "loaded") resolve(answer.facts);
-          else if (answer.kind === "error") reject(errorFrom(answer.error));
-        });
-        send({ kind: "load", call: id, adapter, path });
-      }),
+    loadAdapter: async (adapter, path) =>
+      (await once("loaded", (call) => ({ kind: "load", call, adapter, path }))).facts,
+    embed: (texts, adapters) => once("embedded", (call) => ({ kind: "embed", call, texts, adapters })),
     dropAdapter: (adapter) => send({ kind: "drop", adapter }),
     close: async () => {
       closing = true;

@@ -1,6 +1,7 @@
 /** What the server's thread and the thread that computes say to each other. */
 
 import type { Completion, CompletionOptions } from "../generate/generate.ts";
+import type { AdapterMode } from "../generate/modes.ts";
 import type { WireError } from "../wire-error.ts";
 
 /** What to go on from. */
@@ -27,6 +28,9 @@ export interface EngineSettings {
   readonly maxLength: number | null;
   /** Highest rank of an adapter. */
   readonly maxRank: number;
+  readonly mode?: AdapterMode;
+  /** The set of every request, in the modes that have one. */
+  readonly fixed?: readonly (readonly [path: string, weight: number])[];
 }
 
 export interface GenerateCall {
@@ -40,6 +44,12 @@ export type ToEngine =
   | { readonly kind: "load"; readonly call: number; readonly adapter: number; readonly path: string }
   | { readonly kind: "drop"; readonly adapter: number }
   | ({ readonly kind: "generate"; readonly call: number } & GenerateCall)
+  | {
+      readonly kind: "embed";
+      readonly call: number;
+      readonly texts: readonly string[];
+      readonly adapters: GenerateCall["adapters"];
+    }
   | { readonly kind: "cancel"; readonly call: number }
   | { readonly kind: "close" };
 
@@ -48,6 +58,7 @@ export interface EngineFacts {
   readonly folder: string;
   /** Longest prompt with its completion, in tokens. */
   readonly maxLength: number;
+  readonly kind: "text" | "embedding";
 }
 
 export interface LoadedFacts {
@@ -84,4 +95,10 @@ export type FromEngine =
   | { readonly kind: "loaded"; readonly call: number; readonly facts: LoadedFacts }
   | { readonly kind: "piece"; readonly call: number; readonly piece: ServedPiece }
   | { readonly kind: "done"; readonly call: number; readonly completion: ServedCompletion; readonly load: EngineLoad }
+  | {
+      readonly kind: "embedded";
+      readonly call: number;
+      readonly vectors: readonly Float32Array[];
+      readonly tokens: number;
+    }
   | { readonly kind: "error"; readonly call: number; readonly error: WireError };

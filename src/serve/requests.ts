@@ -9,6 +9,7 @@ import type { Message, ServedPrompt } from "./protocol.ts";
 /** Sizes beyond which a request is a mistake or an attack. */
 const MOST = {
   prompts: 32,
+  texts: 512,
   choices: 16,
   messages: 2048,
   tools: 256,
@@ -59,6 +60,12 @@ export interface ChatRequest extends SharedRequest {
   readonly max_completion_tokens?: number | null | undefined;
   readonly logprobs?: boolean | null | undefined;
   readonly top_logprobs?: number | null | undefined;
+}
+
+export interface EmbeddingRequest {
+  readonly model?: string | null | undefined;
+  readonly input: string | readonly string[];
+  readonly encoding_format?: "float" | "base64" | null | undefined;
 }
 
 export interface LoadAdapterRequest {
@@ -141,6 +148,13 @@ const chatRequest = z.object({
   top_logprobs: z.number().int().min(0).max(20).nullish(),
 });
 
+const embeddingRequest = z.object({
+  model: shared.model,
+  input: z.union([z.string(), z.array(z.string()).min(1).max(MOST.texts)]),
+  encoding_format: z.enum(["float", "base64"]).nullish(),
+  dimensions: z.null({ error: "dimensions is not supported: vectors have the model's width" }).optional(),
+});
+
 const loadAdapterRequest = z.object({
   lora_name: z.string().min(1),
   lora_path: z.string().min(1).max(4096),
@@ -155,12 +169,14 @@ const adapterScales = z
 export const readRequest: {
   readonly completion: (body: unknown) => CompletionRequest;
   readonly chat: (body: unknown) => ChatRequest;
+  readonly embedding: (body: unknown) => EmbeddingRequest;
   readonly loadAdapter: (body: unknown) => LoadAdapterRequest;
   readonly unloadAdapter: (body: unknown) => UnloadAdapterRequest;
   readonly adapterScales: (body: unknown) => readonly AdapterScale[];
 } = {
   completion: (body) => parsed<CompletionRequest>(completionRequest, body),
   chat: (body) => parsed<ChatRequest>(chatRequest, body),
+  embedding: (body) => parsed<EmbeddingRequest>(embeddingRequest, body),
   loadAdapter: (body) => parsed<LoadAdapterRequest>(loadAdapterRequest, body),
   unloadAdapter: (body) => parsed<UnloadAdapterRequest>(unloadAdapterRequest, body),
   adapterScales: (body) => parsed<readonly AdapterScale[]>(adapterScales, body),

@@ -4,6 +4,7 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { serve } from "@hono/node-server";
 import { UsageError } from "../errors.ts";
+import type { AdapterMode } from "../generate/modes.ts";
 import { isAdapterName } from "./adapter-names.ts";
 import { createAdmission } from "./admission.ts";
 import { createApp } from "./app.ts";
@@ -17,7 +18,9 @@ export interface ServeOptions {
   readonly model: string;
   /** Name of the base for clients; null: the model's last path segment. */
   readonly servedName: string | null;
-  readonly adapters: readonly { readonly name: string; readonly path: string }[];
+  /** Weights count in the modes "static" and "fuse", which apply all of these to every request. */
+  readonly adapters: readonly { readonly name: string; readonly path: string; readonly weight: number }[];
+  readonly loraMode: AdapterMode;
   /** Folder whose adapters are found by name; null for none. */
   readonly adaptersDir: string | null;
   readonly host: string;
@@ -51,6 +54,7 @@ export interface ServeOptions {
 export const SERVE_DEFAULTS = {
   host: "127.0.0.1",
   port: 8080,
+  loraMode: "auto",
   maxBatch: 32,
   maxQueue: 256,
   cacheTokens: 65536,
@@ -85,6 +89,13 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       );
     }
   }
+  const fixing = options.loraMode === "static" || options.loraMode === "fuse";
+  if (fixing && (options.adaptersDir !== null || options.allowRuntimeLora)) {
+    throw new UsageError(
+      `--lora-mode ${options.loraMode} has one set for all requests: leave --adapters-dir and --allow-runtime-lora out.`,
+    );
+  }
+  const fixed = fixing ? adapters.map(({ path, weight }) => [path, weight] as const) : [];
   const {
     model,
     threads,
@@ -94,11 +105,15 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     maxModelLen: maxLength,
     maxLoraRank: maxRank,
   } = options;
-  const thread = await startEngineThread({ model, threads, rows, cacheTokens, prefixBytes, maxLength, maxRank });
+  const thread = await startEngineThread({
+    ...{ model, threads, rows, cacheTokens, prefixBytes, maxLength, maxRank },
+    mode: options.loraMode,
+    fixed,
+  });
   try {
     const registry = createRegistry({ thread, folder: options.adaptersDir, limit: options.adapterBytes });
     const baseName = options.servedName ?? thread.facts.name;
-    for (const { name, path } of adapters) {
+    for (const { name, path } of fixing ? [] : adapters) {
       if (name === baseName)
         throw new UsageError(`--adapter: ${name} is the base's name. Give the adapter another: NAME=PATH.`);
       await registry.add(name, path);

@@ -1,6 +1,7 @@
 /** `lowrank serve` */
 
 import { UsageError } from "../../errors.ts";
+import { ADAPTER_MODES, type AdapterMode } from "../../generate/modes.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { type Command, defineCommand } from "../command.ts";
 import type { Output } from "../output.ts";
@@ -24,6 +25,11 @@ const command: Command = defineCommand({
     },
     adminKey: { type: "repeated", value: "KEY", help: "Key for loading and unloading adapters (the API keys)" },
     allowRuntimeLora: { type: "boolean", help: "Let clients load and unload adapters (vLLM's routes)" },
+    loraMode: {
+      type: "string",
+      help: "How adapters meet the base; static and fuse apply all --adapter to every request",
+      choices: ADAPTER_MODES,
+    },
     maxBatch: { type: "integer", help: "Completions computed together" },
     maxQueue: { type: "integer", help: "Completions that may wait; more are answered with 429" },
     cacheTokens: { type: "integer", help: "Tokens of prompts and completions in memory" },
@@ -44,21 +50,28 @@ const command: Command = defineCommand({
   run: async ({ flags, output }) => {
     const { startServer, SERVE_DEFAULTS } = await import("../../serve/server.ts");
     const { servedModelName = null, adapter, adaptersDir = null, apiKey, adminKey = [], ...rest } = flags;
-    const { maxModelLen = null, allowRuntimeLora = environmentAllows(), threads = defaultThreads(), ...limits } = rest;
+    const {
+      maxModelLen = null,
+      allowRuntimeLora = environmentAllows(),
+      threads = defaultThreads(),
+      loraMode = SERVE_DEFAULTS.loraMode,
+      ...limits
+    } = rest;
     const own = process.env["LOWRANK_API_KEY"];
     const apiKeys = apiKey ?? (own ? [own] : []);
     if ([...apiKeys, ...adminKey].includes(""))
       throw new UsageError("--api-key is empty. Give it a key, or leave it out.");
+    const fixing = flags.loraMode === "static" || flags.loraMode === "fuse";
     const adapters = adapterArguments(adapter).map(({ name, path, weight }) => {
-      if (weight !== 1)
+      if (weight !== 1 && !fixing)
         throw new UsageError(`--adapter ${name}: requests give weights, as "model": "${name}@${weight}".`);
-      return { name, path };
+      return { name, path, weight };
     });
     const server = await startServer({
       ...SERVE_DEFAULTS,
       ...limits,
       ...{ servedName: servedModelName, adapters, adaptersDir, apiKeys, adminKeys: adminKey },
-      ...{ allowRuntimeLora, maxModelLen, threads },
+      ...{ allowRuntimeLora, maxModelLen, threads, loraMode: loraMode as AdapterMode },
     });
     output.event({ event: "listening", url: server.url, models: server.models });
     if (!output.json) output.line(`${server.url} serves ${server.models.join(", ")}`);

@@ -1,0 +1,72 @@
+/** Vectors of texts from a sentence model with any adapters, as the computing thread serves it. */
+
+import { adapterInfo } from "../adapters/info.ts";
+import { type Embedder, openEmbedder } from "../evaluate/embed.ts";
+import type { Model } from "../models/open.ts";
+import type { Runtime } from "../runtime/session.ts";
+import type { EngineSettings, GenerateCall } from "./protocol.ts";
+import { refusing, type ServedEngine } from "./served-engine.ts";
+
+/** Sets of adapters whose sessions are kept. */
+const LIMIT = 8;
+
+export function openEmbeddingEngine(settings: EngineSettings, model: Model, runtime: Runtime): ServedEngine {
+  const { threads, maxLength } = settings;
+  const paths = new Map<number, string>();
+  const opened = new Map<string, Embedder>(); // least recently used first
+  let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+
+  const embedderOf = async (used: GenerateCall["adapters"]): Promise<Embedder> => {
+    const key = used.map(([number, weight]) => `${number}@${weight}`).join();
+    const found = opened.get(key);
+    opened.delete(key);
+    if (!found && opened.size >= LIMIT) {
+      const [oldest, embedder] = opened.entries().next().value!;
+      opened.delete(oldest);
+      await embedder.close();
+    }
+    const adapters = used.map(([number, weight]) => ({ name: String(number), path: paths.get(number)!, weight }));
+    const embedder = found ?? (await openEmbedder({ model: settings.model, threads, maxLength, adapters }, runtime));
+    opened.set(key, embedder);
+    return embedder;
+  };
+
+  /** One call after the other. */
+  const inTurn = <R>(task: () => Promise<R>): Promise<R> => {
+    waiting++;
+    const mine = last.then(task, task).finally(() => {
+      waiting--;
+    });
+    last = mine.catch(() => {});
+    return mine;
+  };
+
+  const { name, folder, config } = model;
+  return {
+    facts: { name, folder, maxLength: maxLength ?? config.maxPositions ?? 0, kind: "embedding" },
+    load: () => ({ running: Math.min(1, waiting), waiting: Math.max(0, waiting - 1), cacheBytes: 0, prefixHits: 0 }),
+    loadAdapter: (number, path) =>
+      inTurn(async () => {
+        paths.set(number, path);
+        await embedderOf([[number, 1]]); // read now, and checked against the base
+        const { bytes, r } = adapterInfo(path);
+        return { bytes, rank: r };
+      }),
+    dropAdapter: (number) =>
+      void inTurn(async () => {
+        paths.delete(number);
+        for (const [key, embedder] of [...opened]) {
+          if (!key.split(",").some((each) => each.startsWith(`${number}@`))) continue;
+          opened.delete(key);
+          await embedder.close();
+        }
+      }),
+    generate: refusing(`${name} is a sentence model; it writes no text. Use /v1/embeddings.`),
+    embed: (texts, used) => inTurn(async () => (await embedderOf(used)).embed(texts)),
+    close: () =>
+      inTurn(async () => {
+        for (const embedder of opened.values()) await embedder.close();
+      }),
+  };
+}
