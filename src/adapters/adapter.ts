@@ -28,19 +28,30 @@ export interface Adapter {
   readonly copies?: ReadonlyMap<string, Tensor>;
 }
 
+export interface NewOptions {
+  readonly tokenize?: (text: string) => readonly number[];
+  /** The model as it is computed with, where that is not `model`: in fewer bits. */
+  readonly computed?: Model;
+}
+
 /** A new adapter with its initial values; tensor after tensor draws from its own stream of `seed`. */
 export function createAdapter(
   config: AdapterConfig,
   model: Model,
   trace: ModelTrace,
   seed: number,
-  { tokenize }: { readonly tokenize?: (text: string) => readonly number[] } = {},
+  { tokenize, computed }: NewOptions = {},
 ): Adapter {
   const context = { ...bindContext(model, trace, true), ...(tokenize ? { tokenize } : {}) };
   const completed = completeConfig(config, context);
   const method = bindMethod(completed, context);
-  const tensors = initialTensors(method, model, seed);
-  return { config: completed, method: method.from?.(tensors) ?? method, tensors, ...unprefixed(completed, model) };
+  const tensors = initialTensors(method, model, seed, computed);
+  return {
+    config: trainedConfig(completed),
+    method: method.from?.(tensors) ?? method,
+    tensors,
+    ...unprefixed(completed, model),
+  };
 }
 
 function unprefixed({ task_type }: AdapterConfig, { architecture }: Model): Pick<Adapter, "unprefixed"> {
@@ -53,23 +64,31 @@ export function createComposed(
   model: Model,
   trace: ModelTrace,
   seed: number,
-  options: Parameters<typeof createAdapter>[4] = {},
+  options: NewOptions = {},
 ): Adapter {
   if (configs.length === 1) return createAdapter(configs[0]!, model, trace, seed, options);
-  const context = { ...bindContext(model, trace, true), ...options };
+  const { tokenize } = options;
+  const context = { ...bindContext(model, trace, true), ...(tokenize ? { tokenize } : {}) };
   const taken = takenBy(completeConfig(configs[0]!, context));
   const bound = configs.map((config, i) => {
     const own = i === 0 ? context : { ...context, taken };
     const completed = completeConfig(config, own);
     return { config: completed, method: bindMethod(completed, own) };
   });
-  const tensors = initialTensors(composeMethods(bound.map(({ method }) => method)), model, seed);
+  const tensors = initialTensors(composeMethods(bound.map(({ method }) => method)), model, seed, options.computed);
   const parts = bound.map(({ config, method }) => ({
     config,
     method: method.from?.(tensors) ?? method,
     ...unprefixed(config, model),
   }));
   return { config: parts[0]!.config, parts, method: composeMethods(parts.map(({ method }) => method)), tensors };
+}
+
+/** The configuration to save: what LoftQ starts from is a plain adapter of the quantised base, and stays one in PEFT. */
+function trainedConfig(config: AdapterConfig): AdapterConfig {
+  return config.peft_type === "LORA" && config.init_lora_weights === "loftq"
+    ? { ...config, init_lora_weights: true }
+    : config;
 }
 
 function takenBy({ modules_to_save }: AdapterConfig): (module: string) => boolean {
@@ -88,7 +107,12 @@ export function bindContext(model: Model, trace: ModelTrace, strict: boolean): B
 }
 
 /** Initial values of a method's parameters, in their order. */
-export function initialTensors(method: BoundMethod, model: Model, seed: number): Map<string, FloatTensor> {
+export function initialTensors(
+  method: BoundMethod,
+  model: Model,
+  seed: number,
+  computed: Model = model,
+): Map<string, FloatTensor> {
   const made = new Map<string, FloatTensor>();
   const value = (key: string): FloatTensor => {
     const held = made.get(key);
@@ -98,7 +122,7 @@ export function initialTensors(method: BoundMethod, model: Model, seed: number):
     const shared = (text: string): Random => randomStream(seed, hashText(text));
     const base: InitContext["base"] = (name, needed) => readFloat(model.source.find(name, needed), name);
     const data = init
-      ? init({ random, shared, base, value })
+      ? init({ random, shared, base, computed: (name, needed) => computed.read(name, needed), value })
       : fresh && !model.source.has(checkpoint!)
         ? fresh(random)
         : base(checkpoint!, shape);

@@ -31,6 +31,8 @@ interface BranchInit {
  * - "gaussian": A normal with deviation 1/r, B zero.
  * - "pissa", "pissa_niter_4": A and B from the largest singular values of the matrix, exact or by so many iterations of
  *   a random subspace (Meng et al. 2024); "olora": from its QR decomposition (Büyükakyüz 2024). Both take B·A off the base.
+ * - "loftq": A and B from the largest singular values of what quantising took off the matrix (Li et al. 2023, with one
+ *   iteration, PEFT's default): the base stays the quantised one.
  * - "orthogonal": A and B from the odd and even rows of a random orthogonal matrix [r, r].
  */
 export function branchInit(kind: boolean | string, facts: BranchFacts): BranchInit {
@@ -54,11 +56,12 @@ export function branchInit(kind: boolean | string, facts: BranchFacts): BranchIn
   if (facts.slices) throw new UsageError(`enable_lora has no init_lora_weights ${kind}. Use true, false or gaussian.`);
   if (kind === "olora") return oloraInit(facts);
   if (changesBase(kind)) return pissaInit(facts, kind);
+  if (kind === "loftq") return singularInit(facts, loftqResidual(facts), (matrix) => rightSingular(matrix, rank));
   if (kind === "orthogonal") return orthogonalInit(module, rank, width, out);
   // These start from data or gradients and leave the base alone: a trained adapter of theirs is a plain one.
   if (kind === "eva" || kind === "lora_ga") return { A: unmade(kind), B: unmade(kind) };
   throw new UsageError(
-    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora".`,
+    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora", "loftq".`,
   );
 }
 
@@ -78,17 +81,42 @@ function matrixOf({ layout, matrix, in: width, out, rank, module }: BranchFacts,
   return { rows: out, columns: width, data: turned };
 }
 
-/** A = √(S/s)·Vᵀ and B = U·√(S/s) of W = U·S·Vᵀ: each column of B is W·aᵀ / (s·‖a‖²) for its row a of A. */
+type Singular = ReturnType<typeof rightSingular>;
+
 function pissaInit(facts: BranchFacts, kind: string): BranchInit {
-  const { rank, out, in: width, scaling, keyA, module } = facts;
+  const { rank, module } = facts;
+  const [, iterations] = kind.split("_niter_");
+  return singularInit(
+    facts,
+    ({ base }) => matrixOf(facts, base),
+    (matrix, shared) =>
+      iterations === undefined
+        ? rightSingular(matrix, rank)
+        : randomRightSingular(matrix, rank, Number(iterations), shared(`pissa.${module}`)),
+  );
+}
+
+/** W less what the quantised base computes with. */
+function loftqResidual(facts: BranchFacts): (context: InitContext) => Matrix {
+  return ({ base, computed }) => {
+    const [whole, held] = [matrixOf(facts, base), matrixOf(facts, computed)];
+    const data = Float32Array.from(whole.data, (value, i) => value - held.data[i]!);
+    if (data.some((value) => value !== 0)) return { ...whole, data };
+    throw new UsageError(
+      `init_lora_weights loftq starts from what quantising takes off, which is nothing at ${facts.module}. Use --precision int4, or another --init.`,
+    );
+  };
+}
+
+/** A = √(S/s)·Vᵀ and B = U·√(S/s) of M = U·S·Vᵀ: each column of B is M·aᵀ / (s·‖a‖²) for its row a of A. */
+function singularInit(
+  { rank, out, in: width, scaling, keyA }: BranchFacts,
+  matrixFrom: (context: InitContext) => Matrix,
+  decompose: (matrix: Matrix, shared: InitContext["shared"]) => Singular,
+): BranchInit {
   return {
-    A: ({ base, shared }) => {
-      const matrix = matrixOf(facts, base);
-      const [, iterations] = kind.split("_niter_");
-      const { vectors, values } =
-        iterations === undefined
-          ? rightSingular(matrix, rank)
-          : randomRightSingular(matrix, rank, Number(iterations), shared(`pissa.${module}`));
+    A: (context) => {
+      const { vectors, values } = decompose(matrixFrom(context), context.shared);
       const A = new Float32Array(rank * width);
       vectors.forEach((vector, k) => {
         const factor = Math.sqrt(values[k]! / scaling);
@@ -99,9 +127,9 @@ function pissaInit(facts: BranchFacts, kind: string): BranchInit {
       });
       return A;
     },
-    B: ({ base, value }) => {
-      const matrix = matrixOf(facts, base);
-      const A = value(keyA).data;
+    B: (context) => {
+      const matrix = matrixFrom(context);
+      const A = context.value(keyA).data;
       const B = new Float32Array(out * rank);
       for (let k = 0; k < rank; k++) {
         const row = A.subarray(k * width, (k + 1) * width);

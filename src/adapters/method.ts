@@ -16,6 +16,8 @@ export interface InitContext {
   shared(text: string): Random;
   /** A tensor of the checkpoint. */
   base(name: string, shape: readonly number[]): Float32Array;
+  /** The same as the base is computed with: other numbers where it is held in fewer bits. */
+  computed(name: string, shape: readonly number[]): Float32Array;
   /** The initial values of another parameter of the method. */
   value(key: string): FloatTensor;
 }

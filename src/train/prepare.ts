@@ -118,7 +118,10 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
         base.model,
         setup.trace,
         options.seed,
-        tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {},
+        {
+          computed: setup.model,
+          ...(tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {}),
+        },
       );
   const { save, ...trained } = adapterParts(adapter);
   return { ...common, ...trained, save: noted(save, note) };
