@@ -4,9 +4,9 @@
  */
 
 import { apply, demand, type Op, type TensorType, type Value } from "../graph.ts";
-import { reduceSum, reshape } from "./broadcast.ts";
+import { reduceSum, reshape, zerosOf } from "./broadcast.ts";
 import { matMul } from "./matmul.ts";
-import { slice, transpose } from "./movement.ts";
+import { concat, slice, transpose } from "./movement.ts";
 
 export interface ConvOptions {
   /** Step between outputs along both axes; 1 unless given. */
@@ -80,7 +80,7 @@ function imageGradient(dy: Value, w: Value, x: TensorType, attributes: ConvAttri
   return reshape(rows, x.shape);
 }
 
-/** Each tap's gradient correlates image and dy: a convolution whose batch is the channels, summed over images. */
+/** Each tap's gradient is a product of dy and the image as that tap sees it, over all pixels and images. */
 function kernelGradient(dy: Value, w: Value, x: Value, attributes: ConvAttributes): Value {
   const [O = 0, C = 0, K = 0, L = 0] = w.shape;
   const [B = 0, , H = 0, W = 0] = x.shape;
@@ -89,9 +89,29 @@ function kernelGradient(dy: Value, w: Value, x: Value, attributes: ConvAttribute
     return reshape(reduceSum(products, [0]), w.shape);
   }
   const { stride, pads, dilation } = attributes;
+  if (stride === 1 && dilation === 1) {
+    // One product of all taps together: a convolution with an image for its kernel would take 10 times as long.
+    const [, , P = 0, Q = 0] = dy.shape;
+    const around = padded(x, pads);
+    const views = Array.from({ length: K * L }, (_, tap) => {
+      const [k, l] = [Math.floor(tap / L), tap % L];
+      return reshape(slice(slice(around, 2, k, k + P), 3, l, l + Q), [B, C, P * Q]);
+    });
+    const products = matMul(reshape(dy, [B, O, P * Q]), concat(views, 1), { transB: true }); // [B, O, K·L·C]
+    return transpose(reshape(reduceSum(products, [0]), [O, K, L, C]), [0, 3, 1, 2]);
+  }
   const swap = [1, 0, 2, 3];
   const taps = conv2d(transpose(x, swap), transpose(dy, swap), null, { stride: dilation, pads, dilation: stride });
   return transpose(slice(slice(taps, 2, 0, K), 3, 0, L), swap); // a stride may leave taps beyond the kernel
+}
+
+/** Zeros around the image. */
+function padded(x: Value, [top, left, bottom, right]: Pads): Value {
+  const along = (y: Value, axis: number, before: number, after: number): Value => {
+    const zeros = (extent: number): Value[] => (extent === 0 ? [] : [zerosOf(y.shape.with(axis, extent), y.dtype)]);
+    return concat([...zeros(before), y, ...zeros(after)], axis);
+  };
+  return along(along(x, 2, top, bottom), 3, left, right);
 }
 
 function isPointwise({ shape: [, , K, L] }: TensorType, { stride, pads }: ConvAttributes): boolean {
