@@ -5,6 +5,9 @@ import type { DType, TypedArray } from "./dtype.ts";
 import { fromHalf, toBfloat, toHalf } from "./half.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** Patterns of 16 bits. */
+const TABLE = 65536;
+
 /** The elements as float32; the same array when they are that already. Integers convert by value. */
 export function toFloat32(tensor: Tensor): Float32Array {
   const { data, dtype } = tensor;
@@ -12,7 +15,10 @@ export function toFloat32(tensor: Tensor): Float32Array {
     case "f32":
       return data as Float32Array;
     case "f16":
-      return map(data as Uint16Array, halfTable());
+      // A table pays where it is shorter than the data.
+      return data.length < TABLE
+        ? Float32Array.from(data as Uint16Array, fromHalf)
+        : map(data as Uint16Array, halfTable());
     case "bf16": {
       const out = new Float32Array(data.length);
       const words = new Uint32Array(out.buffer);
@@ -51,7 +57,7 @@ function map(patterns: Uint16Array, table: Float32Array): Float32Array {
 }
 
 function halfTable(): Float32Array {
-  const table = new Float32Array(65536);
-  for (let pattern = 0; pattern < 65536; pattern++) table[pattern] = fromHalf(pattern);
+  const table = new Float32Array(TABLE);
+  for (let pattern = 0; pattern < TABLE; pattern++) table[pattern] = fromHalf(pattern);
   return table;
 }
