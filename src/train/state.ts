@@ -31,10 +31,12 @@ export interface BestSoFar {
   readonly tensors: ReadonlyMap<string, FloatTensor>;
 }
 
-/** What a run has seen, in order. */
-export type History = readonly (StepEvent | EvalEvent | SampleEvent)[];
+type Seen = StepEvent | EvalEvent | SampleEvent;
 
-export interface RunState {
+/** What a run has seen, in order. */
+export type History = readonly Seen[];
+
+export interface RunState<E = Seen> {
   readonly step: number;
   readonly parameters: ReadonlyMap<string, FloatTensor>;
   readonly moments: Moments;
@@ -43,11 +45,11 @@ export interface RunState {
   readonly fingerprint: Readonly<Record<string, unknown>>;
   /** Steps that the run is to take in all. */
   readonly total: number;
-  readonly history: History;
+  readonly history: readonly E[];
 }
 
 /** Writes OUT/checkpoint-STEP, keeping the newest `limit`; `save` writes the adapter itself. Returns the folder. */
-export function saveState(out: string, state: RunState, limit: number, save: (folder: string) => void): string {
+export function saveState<E>(out: string, state: RunState<E>, limit: number, save: (folder: string) => void): string {
   const folder = join(out, `checkpoint-${state.step}`);
   const partial = `${folder}.partial`;
   for (const name of existsSync(out) ? readdirSync(out) : []) {
@@ -93,11 +95,11 @@ export function listCheckpoints(out: string): { readonly step: number; readonly 
 }
 
 /** Reads a checkpoint; throws UsageError naming everything that differs from the run that wants to go on. */
-export function loadState(
+export function loadState<E = Seen>(
   path: string,
   { fingerprint, total }: Pick<RunState, "fingerprint" | "total">,
   shapes: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-): RunState {
+): RunState<E> {
   if (!existsSync(join(path, STATE_FILE))) {
     throw new UsageError(
       `${path}: no ${STATE_FILE}, so it is no checkpoint of this trainer. Name a checkpoint-N folder.`,
@@ -131,7 +133,7 @@ export function loadState(
     best: best && { ...best, tensors: readBest(path, shapes) },
     fingerprint,
     total: planned,
-    history: state["history"] as RunState["history"],
+    history: state["history"] as readonly E[],
   };
 }
 

@@ -14,6 +14,7 @@ import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
 import type { DryRun } from "../dry-run.ts";
 import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
+import { onInterrupt, resumeCommand } from "../long-run.ts";
 import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
 import { doubts, sampleText } from "./data-check.ts";
@@ -215,33 +216,6 @@ function fieldValue(name: string, value: unknown): unknown {
 function moduleRule(names: readonly string[]): string | readonly string[] {
   const text = names.join(",");
   return text === "all-linear" || /[\\*+?()[\]{}|^$]/.test(text) ? text : names;
-}
-
-/** The first Ctrl-C asks the run to stop, the second ends the process. */
-function onInterrupt(output: Output, stop: () => void): { remove(): void } {
-  let asked = false;
-  const handle = (): void => {
-    if (asked) process.exit(130);
-    asked = true;
-    output.note("Finishing this step, then saving a checkpoint. Again to quit at once.");
-    stop();
-  };
-  const signals = ["SIGINT", "SIGTERM"] as const;
-  for (const signal of signals) process.on(signal, handle);
-  return {
-    remove: () => {
-      for (const signal of signals) process.off(signal, handle);
-    },
-  };
-}
-
-/** This command again, with --resume. */
-function resumeCommand(): string {
-  const args = process.argv.slice(2).filter((arg, i, all) => {
-    const value = all[i - 1] === "--resume" && !arg.startsWith("-");
-    return !value && arg !== "--resume" && !arg.startsWith("--resume=");
-  });
-  return commandLine([...args, "--resume"]);
 }
 
 function showOnError(event: TrainEvent, output: Output): void {
