@@ -126,9 +126,15 @@ function cacheTensors(
       const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
       const transposed = (side === "forward") === rowsAreOut;
       const quantise = { K, M, transposed, levels };
-      // The file's order has all scales before all bytes: each is made when its turn comes, none is held.
-      out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: () => columnScales(load(), quantise) }]);
-      out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: () => quantiseColumns(load(), quantise) }]);
+      // The file's order has all scales before all bytes: scales are held until then, matrices are read twice.
+      let held: Float32Array | undefined;
+      const scales = (): Float32Array => {
+        held ??= columnScales(load(), quantise);
+        return held;
+      };
+      out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: scales }]);
+      const bytes = (): Int8Array => quantiseColumns(load(), quantise, scales());
+      out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: bytes }]);
     }
     if (!head) quantised.add(name);
   }

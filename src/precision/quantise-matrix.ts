@@ -22,11 +22,15 @@ export function columnScales(values: Float32Array, { K, M, transposed, levels }:
   return scales.map((largest) => largest / levels);
 }
 
-/** The bytes [K, M]: values ≈ bytes · columnScales. */
-export function quantiseColumns(values: Float32Array, shape: QuantiseShape): Int8Array {
+/** The bytes [K, M]: values ≈ bytes · scales, which are columnScales. */
+export function quantiseColumns(
+  values: Float32Array,
+  shape: QuantiseShape,
+  scales: Float32Array = columnScales(values, shape),
+): Int8Array {
   const { K, M, transposed } = shape;
   const [rowStride, columnStride] = transposed ? [1, K] : [M, 1];
-  const inverse = columnScales(values, shape).map((scale) => (scale > 0 ? 1 / scale : 0));
+  const inverse = scales.map((scale) => (scale > 0 ? 1 / scale : 0));
   const bytes = new Int8Array(K * M);
   eachTile(K, M, (k0, k1, m0, m1) => {
     for (let k = k0; k < k1; k++) {
