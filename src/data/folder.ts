@@ -8,7 +8,7 @@ export type Part = "train" | "valid" | "test";
 
 const NAMES: Readonly<Record<Part, readonly string[]>> = {
   train: ["train", "training"],
-  valid: ["valid", "validation", "val", "dev", "eval"],
+  valid: ["valid", "validation", "val", "dev", "eval", "validation_matched"],
   test: ["test"],
 };
 /** The number that published data sets put behind a part's name. */

@@ -3,6 +3,7 @@
 import { readRows } from "../data/read-rows.ts";
 import { DataError } from "../errors.ts";
 import type { WeightedAdapter } from "./adapter-set.ts";
+import type { CompletionOptions } from "./generate.ts";
 import type { LoadedBase } from "./load.ts";
 
 export interface CompletionsInput {
@@ -12,6 +13,8 @@ export interface CompletionsInput {
   readonly file: string;
   /** Most tokens of a completion. */
   readonly maxTokens: number;
+  /** Beams and their rules; one beam is greedy. */
+  readonly search: Pick<CompletionOptions, "beams" | "lengthPenalty" | "noRepeatNgram">;
   /** Prompts to take, from the first; null: all. */
   readonly limit: number | null;
   onProgress?(done: number, total: number): void;
@@ -26,9 +29,9 @@ export interface WrittenText {
 /** Completions under way at a time: the engine decodes them together. */
 const TOGETHER = 8;
 
-/** Greedy completions of every prompt, in the order of the file. Throws DataError for rows of another format. */
+/** The most probable completions of every prompt, in the order of the file. Throws DataError for rows of another format. */
 export async function writeCompletions(input: CompletionsInput): Promise<WrittenText[]> {
-  const { base, adapters, file, maxTokens, limit, onProgress } = input;
+  const { base, adapters, file, maxTokens, search, limit, onProgress } = input;
   const prompts = [...referencesOf(file)].slice(0, limit ?? undefined);
   const written: WrittenText[] = [];
   let next = 0;
@@ -36,7 +39,7 @@ export async function writeCompletions(input: CompletionsInput): Promise<Written
   const work = async (): Promise<void> => {
     for (let at = next++; at < prompts.length; at = next++) {
       const [prompt, references] = prompts[at]!;
-      const { text } = await base.complete({ prompt, adapters, maxTokens, temperature: 0 });
+      const { text } = await base.complete({ prompt, adapters, maxTokens, temperature: 0, ...search });
       written[at] = { prompt, text: text.trim(), references };
       onProgress?.(++done, prompts.length);
     }

@@ -41,6 +41,9 @@ const command: Command = defineCommand({
       help: "Write a completion for every prompt, too, and score it against the rows' (BLEU, NIST, METEOR, ROUGE-L, CIDEr)",
     },
     maxTokens: { type: "integer", help: "Most tokens of such a completion", shown: "128" },
+    beams: { type: "integer", help: "Beam search over so many sequences", shown: "1, greedy" },
+    lengthPenalty: { type: "number", help: "Of beams: above 0 favours long completions" },
+    noRepeatNgram: { type: "integer", help: "Of beams: no run of so many tokens occurs twice; 0 allows all" },
     limit: { type: "integer", help: "Prompts to complete (all)" },
     predictions: { type: "string", value: "FILE", help: "Write the completions to this file, for lowrank score" },
     logits: { type: "string", value: "FILE", help: "Write every row's scores to this safetensors file" },
@@ -66,14 +69,19 @@ const command: Command = defineCommand({
       quantType,
       generate = false,
       maxTokens,
+      beams,
+      lengthPenalty,
+      noRepeatNgram,
       limit,
       predictions,
       device,
       ...rest
     } = flags;
     const runtime = runtimeOn((device as Device | undefined) ?? "cpu");
-    if (!generate && (maxTokens ?? limit ?? predictions) !== undefined) {
-      throw new UsageError("--max-tokens, --limit and --predictions go with --generate. Add it, or leave them away.");
+    if (!generate && (maxTokens ?? beams ?? lengthPenalty ?? noRepeatNgram ?? limit ?? predictions) !== undefined) {
+      throw new UsageError(
+        "--max-tokens, --beams and its rules, --limit and --predictions go with --generate. Add it, or leave them away.",
+      );
     }
     const evaluated = await evaluateHere(
       {
@@ -103,6 +111,9 @@ interface Asked {
   readonly adapter: readonly AdapterArgument[];
   readonly threads?: number;
   readonly maxTokens?: number;
+  readonly beams?: number;
+  readonly lengthPenalty?: number;
+  readonly noRepeatNgram?: number;
   readonly limit?: number;
   readonly predictions?: string;
 }
@@ -116,6 +127,7 @@ async function scoreCompletions(asked: Asked, runtime: Runtime, output: Output):
     import("../../files/atomic.ts"),
   ]);
   const { model, data, adapter, threads = defaultThreads(), maxTokens = 128, limit = null, predictions } = asked;
+  const { beams = 1, lengthPenalty, noRepeatNgram } = asked;
   const base = await loadBase(model, { threads }, runtime);
   try {
     const adapters: WeightedAdapter[] = [];
@@ -125,6 +137,11 @@ async function scoreCompletions(asked: Asked, runtime: Runtime, output: Output):
       adapters,
       file: dataFile(data, "test", "valid"),
       maxTokens,
+      search: {
+        beams,
+        ...(lengthPenalty === undefined ? {} : { lengthPenalty }),
+        ...(noRepeatNgram === undefined ? {} : { noRepeatNgram }),
+      },
       limit,
       onProgress: (done, total) => output.progress(`completion ${done} of ${total}`),
     });
