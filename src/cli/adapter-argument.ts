@@ -30,7 +30,8 @@ function adapterArgument(text: string): AdapterArgument {
   const whole = weighted ? text.slice(0, at) : text;
   const equals = existsSync(whole) ? -1 : whole.indexOf("=");
   const path = whole.slice(equals + 1);
-  const name = equals < 0 ? folderName(path.replace(/(?<=.)@[^@]*$/, "")) : whole.slice(0, equals);
+  const named = existsSync(path) ? path : path.replace(/(?<=.)@[^@]*$/, ""); // a hub id's revision is no part of its name
+  const name = equals < 0 ? folderName(named) : whole.slice(0, equals);
   if (path === "" || name === "") throw new UsageError(`--adapter: found ${text}, needed [NAME=]PATH[@WEIGHT].`);
   return { name, path, weight: weighted ? Number(number) : 1 };
 }
