@@ -8,7 +8,7 @@ import type { ModelTrace } from "../models/trace.ts";
 import { fromFloat32, toFloat32 } from "../tensor/convert.ts";
 import type { TypedArray } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/shape.ts";
-import { type Adapter, readFloat } from "./adapter.ts";
+import type { Adapter } from "./adapter.ts";
 
 export interface WeightedAdapter {
   readonly name: string;
@@ -57,7 +57,7 @@ export function mergedTensors(
     // A checkpoint whose names lack the base model's prefix would hide an added head from transformers.
     const name = added || own === undefined ? canonical : own;
     const frozen = (): Float32Array =>
-      from === null ? new Float32Array(sizeOf(shape)) : readFloat(model.source.find(from, shape), from);
+      from === null ? new Float32Array(sizeOf(shape)) : model.read(from, shape).slice();
     tensors.set(name, { dtype: type, shape, data: () => rounded(mergeAll(canonical, frozen(), adapters), type, name) });
   }
   const shared = new Set(tiedHeads(trace).map((head) => `${head}.weight`));

@@ -10,6 +10,8 @@ import { scoreRows } from "../evaluate/scores.ts";
 import { exportGguf, type GgufType } from "../gguf/export.ts";
 import { unpackGguf } from "../gguf/unpack.ts";
 import { checkpointTask, openModel, traceChecked } from "../models/open.ts";
+import type { QuantType } from "../precision/blocks.ts";
+import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { logitsProgram, type MountedAdapter } from "../program/program.ts";
 import { createRunner } from "../program/runner.ts";
 import { batchFacts, openBase, type Setup } from "../program/setup.ts";
@@ -29,7 +31,11 @@ export interface MergeInput {
   /** Type of the written weights; null: the checkpoint's own. q8_0 is GGUF's alone. */
   readonly dtype?: GgufType | null;
   readonly threads?: number;
-  /** Folder for what is made of GGUF files; null: ~/.cache/lowrank. */
+  /** int4: merge into the numbers that four bits stand for, which an adapter trained on them fits best. */
+  readonly precision?: Exclude<Precision, "int8">;
+  /** What four bits stand for. */
+  readonly quantType?: QuantType;
+  /** Folder for quantised copies and what is made of GGUF files; null: ~/.cache/lowrank. */
   readonly cacheDir?: string | null;
   /** Told of what is no error: an adapter that names another base. */
   readonly onWarning?: (message: string) => void;
@@ -53,7 +59,10 @@ export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<Me
   const base = openBase(name, cacheDir);
   refuseOwnFolder(base.model.folder, out);
   const opened = openAdapters(choices);
-  const { setup, loaded } = settleWithAdapters(base, opened, null);
+  const { setup: stored, loaded } = settleWithAdapters(base, opened, null);
+  const { precision = "fp32", quantType = QUANT_TYPE } = input;
+  const model = atPrecision(stored.model, stored.trace, { precision, quantType, cacheDir, levels: 127 });
+  const setup: Setup = { ...stored, model };
   warnOfBases(opened, base, name, input.onWarning);
   const weighted = loaded.adapters.map((adapter, i) => ({ ...choices[i]!, adapter }));
   const gguf = out.endsWith(".gguf");

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createAdapter } from "../../src/adapters/adapter.ts";
 import { parseAdapterConfig } from "../../src/adapters/bind.ts";
+import { mergeHere } from "../../src/merge/merge.ts";
 import { openModel, traceChecked } from "../../src/models/open.ts";
 import { atPrecision } from "../../src/precision/precision.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
@@ -64,4 +65,17 @@ test("training begins nearer to the float base than from a branch that does noth
   await expect(firstLoss({ adapterFields: { ...adapterFields, init_lora_weights: "loftq" } })).rejects.toThrow(
     "Use --precision int4",
   );
+});
+
+test("an adapter of a four-bit base merges into what the bits stand for", async () => {
+  const input = { model: join(at, "model"), adapters: [{ name: "a", path: join(at, "adapter"), weight: 1 }], cacheDir };
+  const held = await mergeHere(
+    { ...input, out: join(folder, "held"), precision: "int4", quantType: "nf4" },
+    nodeRuntime,
+  );
+  expect(held.maxAbsDiff).toBeLessThan(1e-4);
+  await mergeHere({ ...input, out: join(folder, "float") }, nodeRuntime);
+  const numbers = (name: string): Float32Array =>
+    openModel(join(folder, name)).read("model.layers.0.mlp.up_proj.weight", [64, 32]);
+  expect(numbers("held")).not.toEqual(numbers("float"));
 });

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { evaluateHere } from "../../src/evaluate/run.ts";
-import { byteLevels } from "../../src/precision/levels.ts";
+import { byteLevels, fourBitKernel } from "../../src/precision/levels.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import { trainHere } from "../../src/train/train.ts";
@@ -78,4 +78,8 @@ test("--recompute full gives the losses of none", async () => {
 
 test("this machine's 8-bit products are probed, not guessed", async () => {
   expect([127, 63]).toContain(await byteLevels(nodeRuntime));
+});
+
+test("this machine decodes four bits by their kernel", async () => {
+  expect(await fourBitKernel(nodeRuntime)).toBe(true);
 });

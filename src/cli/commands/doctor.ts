@@ -32,6 +32,7 @@ const command: Command = defineCommand({
       onnxruntime: runtimeVersion(),
       session,
       webgpu,
+      precision: session.ok ? await precisionPaths() : null,
       embedded,
     };
     output.result(report, () =>
@@ -43,6 +44,18 @@ const command: Command = defineCommand({
         ["features", report.features === null ? "unknown" : report.features.join(", ") || "none that help"],
         ["onnxruntime", report.onnxruntime ?? "not found: run npm install"],
         ["session", session.ok ? "runs" : `fails: ${session.error}`],
+        ...(report.precision
+          ? [
+              [
+                "int8",
+                report.precision.int8 === 127 ? "exact in eight bits" : "weights in seven bits: eight would saturate",
+              ],
+              [
+                "int4",
+                report.precision.int4 ? "decodes by the four-bit kernel" : "the four-bit kernel fails; use int8",
+              ],
+            ]
+          : []),
         ["webgpu", webgpu.ok ? "runs (--device webgpu)" : `none: ${webgpu.error?.split("\n")[0]}`],
         ["embedded", embedded.map(({ name, ok, error }) => (ok ? name : `${name} (${error})`)).join(", ") || "none"],
       ]),
@@ -63,6 +76,16 @@ function cpuFeatures(): string[] | null {
   } catch {
     return null;
   }
+}
+
+/** How far products in few bits go on this machine, found out by computing. */
+async function precisionPaths(): Promise<{ readonly int8: number; readonly int4: boolean }> {
+  const [{ nodeRuntime }, { byteLevels, fourBitKernel }] = await Promise.all([
+    import("../../runtime/node.ts"),
+    import("../../precision/levels.ts"),
+  ]);
+  const int4 = await fourBitKernel(nodeRuntime).catch(() => false);
+  return { int8: await byteLevels(nodeRuntime), int4 };
 }
 
 function runtimeVersion(): string | null {

@@ -1,6 +1,7 @@
 /** `lowrank merge` */
 
 import { GGUF_TYPES, type GgufType } from "../../gguf/export.ts";
+import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
@@ -28,9 +29,15 @@ const command: Command = defineCommand({
       help: "Type of the written weights (the checkpoint's own); q8_0 with FILE.gguf",
       choices: GGUF_TYPES,
     },
+    precision: {
+      type: "string",
+      help: "int4 merges into what four bits stand for, for adapters trained so (fp32)",
+      choices: ["fp32", "int4"],
+    },
+    quantType: { type: "string", help: "What --precision int4 holds weights as (int4)", choices: QUANT_TYPES },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
-  run: async ({ flags: { model, adapter, out, dtype, threads = defaultThreads() }, output }) => {
+  run: async ({ flags: { model, adapter, out, dtype, threads = defaultThreads(), precision, quantType }, output }) => {
     const [{ mergeHere }, { nodeRuntime }] = await Promise.all([
       import("../../merge/merge.ts"),
       import("../../runtime/node.ts"),
@@ -43,6 +50,8 @@ const command: Command = defineCommand({
         dtype: (dtype as GgufType | undefined) ?? null,
         threads,
         cacheDir: cacheFolder(),
+        ...(precision === undefined ? {} : { precision: precision as "fp32" | "int4" }),
+        ...(quantType === undefined ? {} : { quantType: quantType as QuantType }),
         onWarning: (message) => output.note(`Warning: ${message}`),
       },
       nodeRuntime,
