@@ -39,8 +39,8 @@ export function joinHeads(x: Value, { N }: Stream): Value {
   return reshape(transpose(x, [0, 2, 1, 3]), [N, heads * D]);
 }
 
-/** Scores are kept for the backward pass while a head's fill no more places than this; else they are computed again. */
-const KEPT_PLACES = 1024 ** 2;
+/** Scores are kept for the backward pass while a head's fill fewer places than this; else they are computed again. */
+const KEPT_PLACES = 2048 ** 2;
 
 /** q [B, H, T, D] against k and v [B, KV, T, D], with whatever the cache and the adapters add: [N, H·D]. */
 export function attention(w: Weights, stream: Stream, q: Value, k: Value, v: Value, options: AttentionOptions): Value {

@@ -94,10 +94,10 @@ export interface Part {
 
 const WHOLE: Part = { index: 0, of: 1 };
 
-/** Parts of the queries of streams of T tokens: few for short ones, whose products would become too small. */
+/** Parts of the queries of streams of T tokens: one for short ones, as each number of parts is another graph. */
 export function queryParts(T: number): number {
-  if (T < 256 || T % 16 !== 0) return 1;
-  return T < 1024 ? 4 : 16;
+  if (T < 512 || T % 16 !== 0) return 1;
+  return T < 2048 ? 4 : 16;
 }
 
 /** First places of a stream that the queries of a part may see: a causal model's keys all lie before their queries. */

@@ -29,7 +29,7 @@ const UNIT = 16;
 const PROBE_LENGTHS = [
   [11, 13, 7],
   [37, 41, 43],
-  [67, 71, 73],
+  [131, 137, 139],
 ] as const;
 
 /** Sizes to fit by. Mostly primes, so that no two extents are alike by chance. */
@@ -45,7 +45,7 @@ function probesFor(T: number): readonly Sizes[] {
   ];
 }
 
-/** Most chunks of a head whose matrix is packed: each chunk's products have copies of their own. */
+/** Most chunks of a head whose matrix is packed: each chunk's products have copies of their own, as has each session. */
 const PACKED_CHUNKS = 4;
 
 export function createRunner({ runtime, session, build }: RunnerOptions): Runner {
@@ -58,7 +58,7 @@ export function createRunner({ runtime, session, build }: RunnerOptions): Runner
     if (held) return held;
     const sessions = createSessions({
       runtime,
-      session: { ...session, prepack: session.prepack === true && chunks <= PACKED_CHUNKS },
+      session: { ...session, prepack: session.prepack === true && byGraph.size === 0 && chunks <= PACKED_CHUNKS },
       probes: probesFor(T),
       monomials: MONOMIALS,
       build: ({ B = 0, t = 0, m = 0 }) => build({ B, T: t * UNIT, M: m * chunks, chunks }),
