@@ -10,7 +10,11 @@ release=()
 if [ "${ID:-}" = debian ] && [ "${VERSION_ID:-0}" -lt 13 ]; then
   # bookworm's own Mesa is too old; its backports hold 25.
   mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2> /dev/null | head -n 1 || true)
-  echo "deb ${mirror:-http://deb.debian.org/debian} ${VERSION_CODENAME}-backports main" > /etc/apt/sources.list.d/backports-mesa.list
+  if [ -z "$mirror" ]; then
+    echo "No software Vulkan driver installed: apt's sources name no Debian mirror. WebGPU tests are skipped without a driver." >&2
+    exit 0
+  fi
+  echo "deb $mirror ${VERSION_CODENAME}-backports main" > /etc/apt/sources.list.d/backports-mesa.list
   release=(-t "${VERSION_CODENAME}-backports")
 fi
 apt-get update -qq
