@@ -20,6 +20,7 @@ export const COMMANDS: Commands = new Map([
   ["generate", entry("Generate text with a model and its adapters", () => import("./commands/generate.ts"))],
   ["embed", entry("Turn texts into vectors", () => import("./commands/embed.ts"))],
   ["serve", entry("Serve a model and its adapters over HTTP, as OpenAI's API", () => import("./commands/serve.ts"))],
+  ["image generate", entry("Generate images with Stable Diffusion", () => import("./commands/image-generate.ts"))],
   ["merge", entry("Write a model with adapters merged into it", () => import("./commands/merge.ts"))],
   ["adapter info", entry("Show what an adapter holds", () => import("./commands/adapter-info.ts"))],
   ["adapter push", entry("Upload an adapter to the hub", () => import("./commands/adapter-push.ts"))],

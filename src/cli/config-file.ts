@@ -1,7 +1,7 @@
 /** Configuration files: YAML, of which JSON is a part. */
 
 import { messageOf, UsageError } from "../errors.ts";
-import { readTextFile } from "./read-text.ts";
+import { readTextFile } from "../files/text-file.ts";
 
 export async function readConfigFile(path: string): Promise<Record<string, unknown>> {
   const { parse } = await import("yaml");

@@ -1,6 +1,5 @@
 /** From arguments to an exit code: finds the command, reads its flags, reports what it throws. */
 
-import { readFileSync } from "node:fs";
 import { LowrankError, messageOf, UsageError } from "../errors.ts";
 import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
@@ -9,6 +8,7 @@ import { COMMON_FLAGS, demandFlags, type FlagTable, readConfigValues, readFlags,
 import { commandHelp, commandList } from "./help.ts";
 import { resolveHubNames } from "./hub-flags.ts";
 import { createOutput, type Output, type Streams } from "./output.ts";
+import { packageVersion } from "./version.ts";
 
 export async function run(args: readonly string[], streams: Streams): Promise<number> {
   const json = args.includes("--json");
@@ -100,9 +100,4 @@ function report(error: unknown, output: Output, { events, debug }: { events: boo
   output.note(`lowrank: ${message}`);
   if (debug && error instanceof Error) output.note(String(error.stack));
   return known ? error.exitCode : 1;
-}
-
-function packageVersion(): string {
-  const path = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
 }

@@ -17,11 +17,23 @@ export interface ImageBranch {
 /** Branches by component ("unet", "text_encoder", "text_encoder_2"), then by module, named as in the component's trace. */
 export type ImageAdapter = ReadonlyMap<string, ReadonlyMap<string, ImageBranch>>;
 
-/** An adapter's branches of one component, with the name that keeps its inputs apart and a weight for each module. */
+/** An adapter's branches of one component, with the name that keeps its inputs apart. */
 export interface MountedBranches {
   readonly prefix: string;
   readonly branches: ReadonlyMap<string, ImageBranch>;
-  weight(module: string): number;
+}
+
+/** Branches with a weight each in their B, so that one graph serves all weights; those of weight 0 are left out. */
+export function weighted(
+  branches: ReadonlyMap<string, ImageBranch>,
+  weight: (module: string) => number,
+): ReadonlyMap<string, ImageBranch> {
+  const kept = new Map<string, ImageBranch>();
+  for (const [module, { A, B, scale }] of branches) {
+    const factor = scale * weight(module);
+    if (factor !== 0) kept.set(module, { A, B: { ...B, data: B.data.map((value) => factor * value) }, scale: 1 });
+  }
+  return kept;
 }
 
 export interface Mounted {
@@ -32,7 +44,7 @@ export interface Mounted {
   readonly parameters: ReadonlyMap<string, Value>;
 }
 
-/** The weights with adapters on them, whose tensors are inputs of the graph. A branch of weight 0 is left out. */
+/** The weights with adapters on them, whose tensors are inputs of the graph. */
 export function mountBranches(base: Weights, adapters: readonly MountedBranches[]): Mounted {
   const tensors = new Map<string, Tensor>();
   const parameters = new Map<string, Value>();
@@ -43,14 +55,12 @@ export function mountBranches(base: Weights, adapters: readonly MountedBranches[
     parameters.set(name, value);
     return value;
   };
-  for (const { prefix, branches, weight } of adapters) {
+  for (const { prefix, branches } of adapters) {
     for (const [module, { A, B, scale }] of branches) {
-      const factor = scale * weight(module);
-      if (factor === 0) continue;
       const branch = {
         A: add(`${prefix}${module}.lora_A.weight`, A),
         B: add(`${prefix}${module}.lora_B.weight`, B),
-        scale: factor,
+        scale,
       };
       byModule.set(module, [...(byModule.get(module) ?? []), branch]);
     }

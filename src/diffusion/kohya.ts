@@ -5,7 +5,7 @@
  */
 
 import { AdapterMismatchError } from "../errors.ts";
-import { openSafetensors, readTensor } from "../files/safetensors.ts";
+import { openSafetensors, readTensors } from "../files/safetensors.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import type { ImageAdapter, ImageBranch } from "./adapter.ts";
@@ -13,17 +13,17 @@ import type { Pipeline } from "./pipeline.ts";
 
 /** Reads a file onto a pipeline. Throws AdapterMismatchError that lists whatever does not fit. */
 export function readKohya(path: string, pipeline: Pipeline): ImageAdapter {
-  const { tensors } = openSafetensors(path);
+  const tensors = readTensors(openSafetensors(path));
   const names = kohyaNames(pipeline);
   const problems: string[] = [];
   const parts = new Map<string, Map<string, FloatTensor>>();
-  for (const [key, entry] of tensors) {
+  for (const [key, stored] of tensors) {
     const dot = key.indexOf(".");
     const [module, part] = [key.slice(0, dot), key.slice(dot + 1)];
     if (!names.has(module)) problems.push(`${key}: the model has no such module`);
     else if (!["lora_down.weight", "lora_up.weight", "alpha"].includes(part)) problems.push(`${key}: not read`);
     else {
-      const tensor = floatTensor(entry.shape, toFloat32(readTensor(entry)).slice());
+      const tensor = floatTensor(stored.shape, toFloat32(stored));
       parts.set(module, (parts.get(module) ?? new Map()).set(part, tensor));
     }
   }

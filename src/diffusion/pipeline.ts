@@ -28,7 +28,7 @@ export interface Pipeline {
   readonly textEncoders: readonly TextEncoder[];
   /** What scheduler/scheduler_config.json holds. */
   readonly scheduler: RawConfig;
-  /** Whether an empty negative prompt stands for zeros (Stable Diffusion XL). */
+  /** Whether a negative prompt that is not given stands for zeros (Stable Diffusion XL). */
   readonly zeroNegative: boolean;
 }
 
@@ -40,8 +40,13 @@ const CLASSES: Readonly<Record<string, readonly string[]>> = {
   text_encoder_2: ["CLIPTextModelWithProjection"],
 };
 
+export interface PipelineOptions {
+  /** A folder of tokenizer files in place of the pipeline's own. */
+  readonly tokenizer?: string | null;
+}
+
 /** Opens a diffusers folder. Reads headers only. Throws ModelError for what is missing or cannot be computed. */
-export function openPipeline(folder: string): Pipeline {
+export function openPipeline(folder: string, { tokenizer = null }: PipelineOptions = {}): Pipeline {
   const path = join(folder, "model_index.json");
   if (!existsSync(path)) {
     throw new ModelError(
@@ -56,6 +61,9 @@ export function openPipeline(folder: string): Pipeline {
     }
   }
   const encoders = ["text_encoder", "text_encoder_2"].filter((component) => className(index, component) !== null);
+  if (encoders.length === 1 && encoders[0] === "text_encoder_2") {
+    throw new ModelError(`${folder}: it has text_encoder_2 alone (a refiner), which is not supported.`);
+  }
   const needed = ["unet", "vae", "scheduler", ...(encoders.length > 0 ? encoders : ["text_encoder"])];
   const missing = needed.filter((component) => !existsSync(join(folder, component)));
   if (missing.length > 0) {
@@ -69,10 +77,10 @@ export function openPipeline(folder: string): Pipeline {
     textEncoders: encoders.map((component) => ({
       ...openComponent(join(folder, component), CLIP_TEXT),
       component,
-      tokenizer: tokenizerFolder(join(folder, component.replace("text_encoder", "tokenizer"))),
+      tokenizer: tokenizer ?? tokenizerFolder(join(folder, component.replace("text_encoder", "tokenizer"))),
     })),
     scheduler: readJsonObject(join(folder, "scheduler", "scheduler_config.json")),
-    zeroNegative: index["force_zeros_for_empty_prompt"] === true,
+    zeroNegative: encoders.length === 2 && index["force_zeros_for_empty_prompt"] !== false,
   };
 }
 

@@ -10,7 +10,7 @@ import { lcm } from "./samplers/lcm.ts";
 import { pndm } from "./samplers/pndm.ts";
 import type { Sampler } from "./samplers/sampler.ts";
 
-type Build = (raw: RawConfig, count: number, strength: number) => Sampler;
+type Build = (raw: RawConfig, count: number) => Sampler;
 
 const CLASSES: Readonly<Record<string, Build>> = {
   DDIMScheduler: ddim,
@@ -46,13 +46,12 @@ export function withScheduler(raw: RawConfig, name: string): RawConfig {
 }
 
 /**
- * The sampler that a scheduler_config.json describes, for `count` steps. `strength` is the share of them that image to
- * image will take; samplers that space their steps by it need to know. Throws ModelError for a class that is not known.
+ * The sampler that a scheduler_config.json describes, for `count` steps. Throws ModelError for a class that is not known.
  */
-export function createSampler(raw: RawConfig, count: number, strength = 1): Sampler {
+export function createSampler(raw: RawConfig, count: number): Sampler {
   const name = raw["_class_name"];
   const build = typeof name === "string" && Object.hasOwn(CLASSES, name) ? CLASSES[name] : undefined;
-  if (build) return build(raw, count, strength);
+  if (build) return build(raw, count);
   throw new ModelError(
     `scheduler_config.json: _class_name ${JSON.stringify(name ?? null)} is not known. Known: ${Object.keys(CLASSES).join(", ")}. Name another with --scheduler.`,
   );

@@ -44,7 +44,10 @@ export function parseSafetensors(bytes: Uint8Array, name: string): SafetensorsFi
  * and when the file has become shorter since it was opened.
  */
 export function readTensor(entry: TensorEntry): Tensor {
-  const { dtype, name, path, shape, storedType } = entry;
+  return withFile(entry.path, (file) => readFrom(file, entry));
+}
+
+function readFrom(file: number, { dtype, name, path, shape, storedType, offset, byteLength }: TensorEntry): Tensor {
   const what = `${path}: tensor ${quoteName(name)}`;
   if (dtype === null) {
     throw new FormatError(
@@ -54,14 +57,22 @@ export function readTensor(entry: TensorEntry): Tensor {
   if (!shape.every(Number.isSafeInteger)) {
     throw new FormatError(`${what} has an extent beyond 2^53: [${shape.join(", ")}]. ${AGAIN}`);
   }
-  const bytes = withFile(path, (file) => readExactly(file, path, entry.offset, entry.byteLength));
-  return { dtype, shape, data: typedView(dtype, bytes) };
+  return { dtype, shape, data: typedView(dtype, readExactly(file, path, offset, byteLength)) };
 }
 
 /** Reads every tensor of a file or checkpoint, in its order. Errors as for `readTensor`. */
 export function readTensors(source: { readonly tensors: ReadonlyMap<string, TensorEntry> }): Map<string, Tensor> {
-  return new Map([...source.tensors].map(([name, entry]) => [name, readTensor(entry)]));
+  const read = new Map<string, Tensor>([...source.tensors.keys()].map((name) => [name, EMPTY]));
+  for (const path of new Set([...source.tensors.values()].map((entry) => entry.path))) {
+    withFile(path, (file) => {
+      for (const [name, entry] of source.tensors) if (entry.path === path) read.set(name, readFrom(file, entry));
+    });
+  }
+  return read;
 }
+
+/** Stands where a tensor has not been read yet, to keep the order. */
+const EMPTY: Tensor = { dtype: "u8", shape: [0], data: new Uint8Array() };
 
 /** 8 bytes of header length (little endian), the header, the data. */
 function parse(path: string, size: number, readAt: ReadAt): SafetensorsFile {

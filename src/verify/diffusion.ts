@@ -178,5 +178,5 @@ function mounted<C>(
   stream: ReturnType<typeof createStream>,
 ): ReturnType<typeof mountBranches> {
   const branches = adapter.get(name) ?? new Map();
-  return mountBranches(component.weights(stream), [{ prefix: "", branches, weight: () => 1 }]);
+  return mountBranches(component.weights(stream), [{ prefix: "", branches }]);
 }

@@ -1,6 +1,7 @@
 /** `lowrank generate` */
 
 import { UsageError } from "../../errors.ts";
+import { readTextFile } from "../../files/text-file.ts";
 import type { ChatRequest } from "../../generate/chat.ts";
 import type { GenerateOptions } from "../../generate/generate.ts";
 import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
@@ -9,7 +10,6 @@ import { DEVICES, type Device } from "../../runtime/session.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
-import { readTextFile } from "../read-text.ts";
 import { defaultThreads } from "../threads.ts";
 
 const command: Command = defineCommand({

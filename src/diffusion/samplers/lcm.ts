@@ -13,17 +13,16 @@ const DEFAULTS = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_
 /** Standard deviation of images that the boundary condition assumes. */
 const SIGMA_DATA = 0.5;
 
-/** `strength` below 1 spreads the steps over that share of the schedule. */
-export function lcm(raw: RawConfig, count: number, strength: number): Sampler {
+export function lcm(raw: RawConfig, count: number): Sampler {
   const schedule = readNoiseSchedule(raw, DEFAULTS);
   const { alphas, steps: total, prediction } = schedule;
   const limit = readFlag(raw, "clip_sample", false) ? readNumber(raw, "clip_sample_range", 1) : null;
   const scaling = readNumber(raw, "timestep_scaling", 10);
-  const distilled = Math.floor(readSize(raw, "original_inference_steps", 50) * strength);
+  const distilled = readSize(raw, "original_inference_steps", 50);
   if (count > distilled) {
     throw new UsageError(`steps ${count} is more than the ${distilled} that LCM was distilled from. Take 2 to 8.`);
   }
-  const stride = Math.floor(total / readSize(raw, "original_inference_steps", 50));
+  const stride = Math.floor(total / distilled);
   const timesteps = Array.from(
     { length: count },
     (_, i) => (distilled - Math.floor((i * distilled) / count)) * stride - 1,

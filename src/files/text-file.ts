@@ -1,7 +1,7 @@
 /** Text files that users name. */
 
 import { readFileSync } from "node:fs";
-import { ioError } from "../files/io-error.ts";
+import { ioError } from "./io-error.ts";
 
 /** Throws LowrankError naming the path when it cannot be read. */
 export function readTextFile(path: string): string {

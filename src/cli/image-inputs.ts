@@ -1,0 +1,94 @@
+/** What `image generate` is given, read from its files. */
+
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { type ChosenAdapter, chooseAdapters, type NamedAdapter } from "../diffusion/choose-adapters.ts";
+import type { WeightedAdapter } from "../diffusion/generate.ts";
+import type { Pipeline } from "../diffusion/pipeline.ts";
+import { parseBlocks, parsePrompt } from "../diffusion/prompt.ts";
+import { FormatError, UsageError } from "../errors.ts";
+import type { RgbImage } from "../files/png.ts";
+import { adapterArguments } from "./adapter-argument.ts";
+
+export interface AdapterFlags {
+  readonly prompt: string;
+  readonly adapter: readonly string[] | undefined;
+  readonly adaptersDir: string | undefined;
+  readonly blockWeights: readonly string[] | undefined;
+}
+
+/** The prompt without its tags, and the adapters that it and the flags name. */
+export function chooseFrom(flags: AdapterFlags): { text: string; chosen: ChosenAdapter[] } {
+  const { text, tags } = parsePrompt(flags.prompt);
+  const blocks = new Map(
+    (flags.blockWeights ?? []).map((given) => {
+      const colon = given.indexOf(":");
+      if (colon < 1) throw new UsageError(`--block-weights: found ${given}, needed NAME:down=0.5,mid=0.`);
+      return [given.slice(0, colon), parseBlocks(given.slice(colon + 1), "--block-weights")] as const;
+    }),
+  );
+  const named = adapterArguments(flags.adapter).map(
+    ({ name, path, weight }): NamedAdapter => ({ name, path, weight, blocks: blocks.get(name) ?? {} }),
+  );
+  const strange = [...blocks.keys()].filter((name) => !named.some((each) => each.name === name));
+  if (strange.length > 0) {
+    throw new UsageError(
+      `--block-weights: no --adapter is called ${strange.join(", ")}. Name one: --adapter NAME=PATH.`,
+    );
+  }
+  return { text, chosen: chooseAdapters(named, tags, (name) => adapterIn(flags.adaptersDir, name)) };
+}
+
+/** NAME.safetensors or the folder NAME. */
+function adapterIn(folder: string | undefined, name: string): string | null {
+  if (folder === undefined || /[\\/\0]|^\.\.?$/.test(name)) return null;
+  return [`${name}.safetensors`, name].map((each) => join(folder, each)).find((path) => existsSync(path)) ?? null;
+}
+
+export async function loadAdapters(chosen: readonly ChosenAdapter[], pipeline: Pipeline): Promise<WeightedAdapter[]> {
+  const [{ readKohya }, { checkAdapter }] = await Promise.all([
+    import("../diffusion/kohya.ts"),
+    import("../diffusion/check-adapter.ts"),
+  ]);
+  return chosen.map(({ name, path, weights }) => {
+    const adapter = readKohya(adapterFile(path), pipeline);
+    checkAdapter(adapter, pipeline, path);
+    return { name, adapter, weights };
+  });
+}
+
+/** A LoRA file, given itself or its folder. */
+function adapterFile(path: string): string {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
+  const files = readdirSync(path).filter((file) => file.endsWith(".safetensors"));
+  const usual = "pytorch_lora_weights.safetensors";
+  const file = files.includes(usual) ? usual : files.length === 1 ? files[0] : undefined;
+  if (file !== undefined) return join(path, file);
+  throw new UsageError(`${path}: it holds ${files.length} .safetensors files, needed one. Name the file.`);
+}
+
+export interface WantedSize {
+  readonly width?: number | null;
+  readonly height?: number | null;
+}
+
+/** The image to start from, brought to the wanted size. */
+export async function readStart(path: string, { width, height }: WantedSize): Promise<RgbImage> {
+  const [{ readImageFile }, { coverImage }] = await Promise.all([
+    import("../data/image-file.ts"),
+    import("../data/resize-image.ts"),
+  ]);
+  const image = await readImageFile(path);
+  return coverImage(image, width ?? image.width, height ?? image.height);
+}
+
+/** The tensor `latents` of a safetensors file. */
+export async function readLatents(path: string): Promise<Float32Array> {
+  const [{ openSafetensors, readTensor }, { toFloat32 }] = await Promise.all([
+    import("../files/safetensors.ts"),
+    import("../tensor/convert.ts"),
+  ]);
+  const entry = openSafetensors(path).tensors.get("latents");
+  if (!entry) throw new FormatError(`${path}: it has no tensor "latents". Save the noise under that name.`);
+  return toFloat32(readTensor(entry));
+}
