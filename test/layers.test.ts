@@ -20,7 +20,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   generate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   diffusion: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
   serve: ["adapters", "models", "evaluate", "generate", "runtime"],
-  convert: ["tensor", "files", "gguf", "models", "adapters", "program"],
+  convert: ["tensor", "files", "gguf", "models", "adapters", "program", "diffusion"],
   train: [
     "tensor",
     "files",
@@ -66,8 +66,21 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   estimate: ["tensor", "files", "graph", "models", "adapters", "program", "train"],
   study: ["tensor", "files", "models", "convert"],
   compare: ["files", "models", "train"],
-  report: ["tensor", "files", "train", "study", "compare"],
   ui: ["files", "adapters", "train", "serve", "report"],
+  "image-train": [
+    "tensor",
+    "files",
+    "graph",
+    "autodiff",
+    "runtime",
+    "data",
+    "models",
+    "adapters",
+    "diffusion",
+    "train",
+  ],
+  report: ["tensor", "files", "train", "study", "compare", "image-train"],
+
   cli: ["*"],
 };
 /** Files at the top of src/ that any room may import. */

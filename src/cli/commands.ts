@@ -14,6 +14,10 @@ export const COMMANDS: Commands = new Map([
   ],
   ["train", entry("Fine-tune a model with an adapter, or fully", () => import("./commands/train.ts"))],
   ["ui", entry("Watch, compare and try runs in a browser", () => import("./commands/ui.ts"))],
+  [
+    "image train",
+    entry("Train a LoRA for Stable Diffusion on a folder of images", () => import("./commands/image-train.ts")),
+  ],
   ["data check", entry("Show what a data file holds for a model", () => import("./commands/data-check.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
   ["score", entry("Score generated texts against references", () => import("./commands/score.ts"))],

@@ -1,6 +1,6 @@
 /** What `image generate` is given, read from its files. */
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type ChosenAdapter, chooseAdapters, type NamedAdapter } from "../diffusion/choose-adapters.ts";
 import type { WeightedAdapter } from "../diffusion/generate.ts";
@@ -45,26 +45,19 @@ function adapterIn(folder: string | undefined, name: string): string | null {
   return [`${name}.safetensors`, name].map((each) => join(folder, each)).find((path) => existsSync(path)) ?? null;
 }
 
-export async function loadAdapters(chosen: readonly ChosenAdapter[], pipeline: Pipeline): Promise<WeightedAdapter[]> {
-  const [{ readKohya }, { checkAdapter }] = await Promise.all([
-    import("../diffusion/kohya.ts"),
-    import("../diffusion/check-adapter.ts"),
-  ]);
+/** Reads the chosen adapters; `warn` hears of tensors that match no layer. */
+export async function loadAdapters(
+  chosen: readonly ChosenAdapter[],
+  pipeline: Pipeline,
+  warn: (message: string) => void,
+): Promise<WeightedAdapter[]> {
+  const { readImageLora, unmatchedText } = await import("../diffusion/read-lora.ts");
   return chosen.map(({ name, path, weights }) => {
-    const adapter = readKohya(adapterFile(path), pipeline);
-    checkAdapter(adapter, pipeline, path);
-    return { name, adapter, weights };
+    const read = readImageLora(path, pipeline);
+    const left = unmatchedText(path, read);
+    if (left !== null) warn(`Warning: ${left}`);
+    return { name, adapter: read.adapter, weights };
   });
-}
-
-/** A LoRA file, given itself or its folder. */
-function adapterFile(path: string): string {
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
-  const files = readdirSync(path).filter((file) => file.endsWith(".safetensors"));
-  const usual = "pytorch_lora_weights.safetensors";
-  const file = files.includes(usual) ? usual : files.length === 1 ? files[0] : undefined;
-  if (file !== undefined) return join(path, file);
-  throw new UsageError(`${path}: it holds ${files.length} .safetensors files, needed one. Name the file.`);
 }
 
 export interface WantedSize {

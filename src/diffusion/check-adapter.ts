@@ -7,7 +7,7 @@ import type { ImageAdapter, ImageBranch } from "./adapter.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /** Widths of the text that models read, by which their adapters are known. */
-const FAMILIES: Readonly<Record<number, string>> = {
+export const FAMILIES: Readonly<Record<number, string>> = {
   768: "Stable Diffusion 1",
   1024: "Stable Diffusion 2",
   2048: "Stable Diffusion XL",

@@ -1,7 +1,8 @@
 /** One model of a diffusion pipeline: its configuration, where its tensors lie, and what it is made of. */
 
+import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
-import type { TensorEntry } from "../files/safetensors.ts";
+import { openSafetensors, readTensor, type TensorEntry } from "../files/safetensors.ts";
 import { input, type Value } from "../graph/graph.ts";
 import {
   type AutoencoderConfig,
@@ -19,6 +20,8 @@ import { type ModelTrace, traceWeights } from "../models/trace.ts";
 import { type UNetInputs, unet } from "../models/unet.ts";
 import { configureUNet, type UNetConfig } from "../models/unet-config.ts";
 import { checkpointWeights, type TensorSource, type Weights } from "../models/weights.ts";
+import { toFloat32 } from "../tensor/convert.ts";
+import type { StoredTensor } from "../tensor/tensor.ts";
 
 export interface Component<C> {
   /** Where it was read from: named in messages. */
@@ -116,5 +119,18 @@ export function createComponent<C>(
     source,
     trace,
     weights: (forStream, replaced) => checkpointWeights(source, forStream, replaced),
+  };
+}
+
+/** Reads stored tensors as float32, with their names in the file; each file's header is parsed once. */
+export function storedReader(): (tensor: StoredTensor) => { readonly key: string; readonly values: Float32Array } {
+  const files = new Map<string, ReadonlyMap<number, readonly [string, TensorEntry]>>();
+  return ({ path, offset, shape }) => {
+    const file =
+      files.get(path) ?? new Map([...openSafetensors(path).tensors].map((each) => [each[1].offset, each] as const));
+    files.set(path, file);
+    const found = file.get(offset);
+    if (!found) throw new ModelError(`${path}: the tensor [${shape}] at byte ${offset} is gone. Open the model again.`);
+    return { key: found[0], values: toFloat32(readTensor(found[1])).slice() };
   };
 }

@@ -45,6 +45,11 @@ export interface PipelineOptions {
   readonly tokenizer?: string | null;
 }
 
+/** Whether a folder is a diffusion pipeline's. */
+export function isPipeline(folder: string): boolean {
+  return existsSync(join(folder, "model_index.json"));
+}
+
 /** Opens a diffusers folder. Reads headers only. Throws ModelError for what is missing or cannot be computed. */
 export function openPipeline(folder: string, { tokenizer = null }: PipelineOptions = {}): Pipeline {
   const path = join(folder, "model_index.json");

@@ -19,7 +19,8 @@ export function locateModel(name: string, cacheDir: string | null = null): strin
   if (name.endsWith(".gguf")) return unpackGguf(name, cacheDir ?? defaultCacheFolder());
   if (!name.startsWith(EMBEDDED)) return name;
   const folder = new URL(`../../embedded/${encodeURIComponent(name.slice(EMBEDDED.length))}/`, import.meta.url);
-  if (existsSync(new URL("config.json", folder))) return fileURLToPath(folder).replace(/[\\/]$/, "");
+  if (["config.json", "model_index.json"].some((file) => existsSync(new URL(file, folder))))
+    return fileURLToPath(folder).replace(/[\\/]$/, "");
   throw new ModelError(
     `${name}: no such embedded base. There are ${embeddedModels()
       .map((each) => EMBEDDED + each)

@@ -102,4 +102,8 @@ pre span { display: inline-block; max-width: 100%; }
   .scroll { overflow: visible; }
   pre { border: 1px solid var(--rule); }
 }
+.pictures { width: auto; }
+.pictures td, .pictures th { border: 0; padding: 3px 6px 3px 0; }
+.pictures th[scope="row"] { max-width: 12em; font-weight: 400; }
+.picture img { display: block; width: 96px; min-height: 24px; image-rendering: pixelated; border-radius: 3px; }
 `;

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { gradient } from "../autodiff/gradient.ts";
 import { type ImageAdapter, mountBranches } from "../diffusion/adapter.ts";
 import { type Component, unetInputs } from "../diffusion/component.ts";
-import { readKohya } from "../diffusion/kohya.ts";
 import { openPipeline, type Pipeline } from "../diffusion/pipeline.ts";
+import { readImageLora } from "../diffusion/read-lora.ts";
 import { textInputs } from "../diffusion/text-layout.ts";
 import { ModelError } from "../errors.ts";
 import { input, type Value } from "../graph/graph.ts";
@@ -41,7 +41,7 @@ export async function computeDiffusion(
     throw new ModelError(`${folder}/expected.safetensors lacks the inputs ${missing.join(", ")}.`);
   const given = Object.fromEntries(INPUTS.map((name) => [name, expected.get(name)!])) as unknown as Inputs;
   const pipeline = openPipeline(folder);
-  const adapter = readKohya(join(folder, "lora_kohya", "lora.safetensors"), pipeline);
+  const { adapter } = readImageLora(join(folder, "lora_kohya", "lora.safetensors"), pipeline);
   const run: Run = async (outputs, inputs) => {
     const session = await runtime.open(outputs, options);
     try {

@@ -11,9 +11,9 @@ import {
   openImageGenerator,
   type WeightedAdapter,
 } from "../../src/diffusion/generate.ts";
-import { readKohya } from "../../src/diffusion/kohya.ts";
 import { openPipeline } from "../../src/diffusion/pipeline.ts";
 import { evenWeights } from "../../src/diffusion/prompt.ts";
+import { readImageLora } from "../../src/diffusion/read-lora.ts";
 import { UsageError } from "../../src/errors.ts";
 import type { RgbImage } from "../../src/files/png.ts";
 import { openSafetensors, readTensors } from "../../src/files/safetensors.ts";
@@ -50,7 +50,7 @@ const open = (name: string) => {
 };
 const adapterOf = (pipeline: ReturnType<typeof openPipeline>, weight: number): WeightedAdapter => ({
   name: "a",
-  adapter: readKohya(join(pipeline.folder, "lora.safetensors"), pipeline),
+  adapter: readImageLora(join(pipeline.folder, "lora.safetensors"), pipeline).adapter,
   weights: evenWeights(weight),
 });
 

@@ -8,8 +8,8 @@ import { afterAll, expect, test } from "vitest";
 import { gradient } from "../../src/autodiff/gradient.ts";
 import { mountBranches } from "../../src/diffusion/adapter.ts";
 import { unetInputs } from "../../src/diffusion/component.ts";
-import { readKohya } from "../../src/diffusion/kohya.ts";
 import { openPipeline } from "../../src/diffusion/pipeline.ts";
+import { readImageLora } from "../../src/diffusion/read-lora.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { sumAll } from "../../src/graph/ops/broadcast.ts";
 import { createStream } from "../../src/models/stream.ts";
@@ -35,7 +35,7 @@ test.each(["sd1", "sd2", "schedulers"])("%s: every tensor within 1e-4", async (n
 
 test("blocks computed again in the backward pass give the same gradients", async () => {
   const pipeline = openPipeline(caseOf("sd1"));
-  const adapter = readKohya(join(caseOf("sd1"), "lora_kohya", "lora.safetensors"), pipeline);
+  const { adapter } = readImageLora(join(caseOf("sd1"), "lora_kohya", "lora.safetensors"), pipeline);
   const { config, weights: base } = pipeline.unet;
   const gradients = async (recompute: boolean): Promise<ReadonlyMap<string, Tensor>> => {
     const stream = createStream(1, 1, { recompute });

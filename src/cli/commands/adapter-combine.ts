@@ -1,7 +1,9 @@
 /** `lowrank adapter combine` */
 
+import { UsageError } from "../../errors.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { type Command, defineCommand } from "../command.ts";
+import { showImageLora } from "../image-lora-result.ts";
 
 const command: Command = defineCommand({
   summary: "Combine adapters of one base into one",
@@ -14,6 +16,7 @@ const command: Command = defineCommand({
     density: { type: "number", help: "Share of elements kept by ties, dare and magnitude_prune" },
     majoritySign: { type: "string", choices: ["total", "frequency"], shown: "total", help: "Sign that ties elects" },
     seed: { type: "integer", shown: "0", help: "What dare drops" },
+    model: { type: "string", value: "DIR", help: "The pipeline of LoRA files of Stable Diffusion" },
   },
   notes: `Types:
   cat                  exact: the weighted sum of the updates; ranks add up
@@ -24,7 +27,19 @@ const command: Command = defineCommand({
                        the same rules on whole updates, then cut to rank --r
 
   lowrank adapter combine french@0.7 formal@0.3 --out both`,
-  run: async ({ arguments: paths, flags: { out, type, r, density, majoritySign, seed }, output }) => {
+  run: async ({ arguments: paths, flags: { out, type, r, density, majoritySign, seed, model }, output }) => {
+    if (model !== undefined) {
+      if (type !== undefined && type !== "cat") {
+        throw new UsageError(`--type ${type}: files of Stable Diffusion are combined by cat, which is exact.`);
+      }
+      const [{ combineImageLora }, { locateModel }] = await Promise.all([
+        import("../../convert/image-lora.ts"),
+        import("../../models/locate.ts"),
+      ]);
+      const adapters = paths.flatMap((path) => adapterArguments([path]));
+      showImageLora(combineImageLora({ adapters, out, model: locateModel(model) }), output, "Combined");
+      return 0;
+    }
     const { combineAdapters } = await import("../../convert/combine.ts");
     const result = combineAdapters({
       adapters: paths.flatMap((path) => adapterArguments([path])),
@@ -40,6 +55,7 @@ const command: Command = defineCommand({
         result.energy === null ? "" : ` It holds ${(100 * result.energy).toFixed(2)} % of the sum's energy.`;
       return `Combined into ${result.out} (${result.type}, rank ${result.r}, ${result.modules} modules).${energy}`;
     });
+    return 0;
   },
 });
 

@@ -9,13 +9,23 @@ const command: Command = defineCommand({
   arguments: ["PATH"],
   flags: {},
   run: async ({ arguments: [path], output }) => {
-    const { adapterInfo } = await import("../../adapters/info.ts");
-    const info = adapterInfo(path!);
+    const [{ adapterInfo }, { imageLoraInfo }, { isImageLora }] = await Promise.all([
+      import("../../adapters/info.ts"),
+      import("../../diffusion/lora-info.ts"),
+      import("../../diffusion/read-lora.ts"),
+    ]);
+    const info = isImageLora(path!) ? imageLoraInfo(path!) : adapterInfo(path!);
     output.result(info, () =>
       table(
         Object.entries(info).map(([name, value]) => [
           name,
-          Array.isArray(value) ? value.join(", ") : String(value ?? "-"),
+          Array.isArray(value)
+            ? value.join(", ")
+            : typeof value === "object" && value !== null
+              ? Object.entries(value)
+                  .map((each) => each.join(": "))
+                  .join("\n")
+              : String(value ?? "-"),
         ]),
       ),
     );

@@ -100,7 +100,7 @@ const command: Command = defineCommand({
     if (extname(out) !== ".png") throw new UsageError(`--out: found ${out}, needed a name that ends in .png.`);
     const pipeline = openPipeline(model, { tokenizer: tokenizer ?? null });
     const { text, chosen } = chooseFrom({ prompt, adapter, adaptersDir, blockWeights });
-    const adapters = await loadAdapters(chosen, pipeline);
+    const adapters = await loadAdapters(chosen, pipeline, (message) => output.note(message));
     const { image, latents, ...others } = rest;
     const options = Object.fromEntries(
       Object.entries(others).filter(([name]) => name in IMAGE_DEFAULTS),
