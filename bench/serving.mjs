@@ -38,7 +38,7 @@ const trace = traceChecked(base.model, "causal-lm");
 const random = randomStream(1);
 const config = parseAdapterConfig({ peft_type: "LORA", r: 8, lora_alpha: 16 }, "bench");
 
-/** Adapters of random values; all but a few share their arrays' contents, so that a thousand fit. */
+/** An adapter of random values. */
 function adapter(seed) {
   const made = createAdapter(config, base.model, trace, seed);
   for (const { data } of made.tensors.values())
@@ -135,7 +135,7 @@ for (let i = 0; i < 9; i++) {
 const bytes = [...eight[0].tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
 print("cold load, ms", { bytes, median: median(loads), worst: Math.max(...loads) });
 
-// Many on disk, a few in memory: requests by Zipf's law or all alike, beside one adapter for all.
+// Many names over 64 folders, 64 of them in memory, each miss read from its file: requests by Zipf's law or all alike, beside one adapter for all.
 const folders = Array.from({ length: Math.min(COUNT, 64) }, (_, i) => join(root, `many${i}`));
 for (const [i, folder] of folders.entries()) savePeftFolder(folder, i < ROWS ? eight[i] : adapter(200 + i));
 const held = new Map();
