@@ -18,6 +18,13 @@ export const COMMANDS: Commands = new Map([
     "image train",
     entry("Train a LoRA for Stable Diffusion on a folder of images", () => import("./commands/image-train.ts")),
   ],
+  [
+    "image quickstart",
+    entry(
+      "Train two styles on the embedded image base, blend and show them",
+      () => import("./commands/image-quickstart.ts"),
+    ),
+  ],
   ["data check", entry("Show what a data file holds for a model", () => import("./commands/data-check.ts"))],
   ["eval", entry("Measure loss and metrics on a file", () => import("./commands/eval.ts"))],
   ["score", entry("Score generated texts against references", () => import("./commands/score.ts"))],
