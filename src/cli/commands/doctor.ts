@@ -3,7 +3,6 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
-import { join } from "node:path";
 import { messageOf } from "../../errors.ts";
 import type { Device } from "../../runtime/session.ts";
 import { type Command, defineCommand } from "../command.ts";
@@ -123,13 +122,16 @@ async function trySession(device: Device): Promise<{ readonly ok: boolean; reado
 }
 
 async function findEmbedded(): Promise<{ readonly name: string; readonly ok: boolean; readonly error?: string }[]> {
-  const [{ embeddedModels, locateModel }, { openCheckpoint }] = await Promise.all([
+  const [{ embeddedModels, locateModel }, { openCheckpoint }, { isPipeline, openPipeline }] = await Promise.all([
     import("../../models/locate.ts"),
     import("../../files/checkpoint.ts"),
+    import("../../diffusion/pipeline.ts"),
   ]);
   return embeddedModels().map((name) => {
     try {
-      openCheckpoint(join(locateModel(`embedded:${name}`)));
+      const folder = locateModel(`embedded:${name}`);
+      if (isPipeline(folder)) openPipeline(folder);
+      else openCheckpoint(folder);
       return { name: `embedded:${name}`, ok: true };
     } catch (error) {
       return { name: `embedded:${name}`, ok: false, error: messageOf(error) };

@@ -98,7 +98,8 @@ const command: Command = defineCommand({
       ...rest
     } = flags;
     if (extname(out) !== ".png") throw new UsageError(`--out: found ${out}, needed a name that ends in .png.`);
-    const pipeline = openPipeline(model, { tokenizer: tokenizer ?? null });
+    const { locateModel } = await import("../../models/locate.ts");
+    const pipeline = openPipeline(locateModel(model), { tokenizer: tokenizer ?? null });
     const { text, chosen } = chooseFrom({ prompt, adapter, adaptersDir, blockWeights });
     const adapters = await loadAdapters(chosen, pipeline, (message) => output.note(message));
     const { image, latents, ...others } = rest;
