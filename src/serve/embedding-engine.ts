@@ -11,7 +11,7 @@ import { refusing, type ServedEngine } from "./served-engine.ts";
 const LIMIT = 8;
 
 export function openEmbeddingEngine(settings: EngineSettings, model: Model, runtime: Runtime): ServedEngine {
-  const { threads, maxLength } = settings;
+  const { model: base, threads, maxLength, precision = "fp32", cacheDir = null } = settings;
   const paths = new Map<number, string>();
   const opened = new Map<string, Embedder>(); // least recently used first
   let last: Promise<unknown> = Promise.resolve();
@@ -27,7 +27,8 @@ export function openEmbeddingEngine(settings: EngineSettings, model: Model, runt
       await embedder.close();
     }
     const adapters = used.map(([number, weight]) => ({ name: String(number), path: paths.get(number)!, weight }));
-    const embedder = found ?? (await openEmbedder({ model: settings.model, threads, maxLength, adapters }, runtime));
+    const options = { model: base, threads, maxLength, precision, cacheDir, adapters };
+    const embedder = found ?? (await openEmbedder(options, runtime));
     opened.set(key, embedder);
     return embedder;
   };

@@ -2,6 +2,7 @@
 
 import type { Completion, CompletionOptions } from "../generate/generate.ts";
 import type { AdapterMode } from "../generate/modes.ts";
+import type { Precision } from "../precision/precision.ts";
 import type { WireError } from "../wire-error.ts";
 
 /** What to go on from. */
@@ -29,6 +30,10 @@ export interface EngineSettings {
   /** Highest rank of an adapter. */
   readonly maxRank: number;
   readonly mode?: AdapterMode;
+  /** Arithmetic of the base. Default fp32. */
+  readonly precision?: Precision;
+  /** Folder for quantised copies. Default null: ~/.cache/lowrank. */
+  readonly cacheDir?: string | null;
   /** The set of every request, in the modes that have one. */
   readonly fixed?: readonly (readonly [path: string, weight: number])[];
 }

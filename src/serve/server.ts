@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { serve } from "@hono/node-server";
 import { UsageError } from "../errors.ts";
 import type { AdapterMode } from "../generate/modes.ts";
+import type { Precision } from "../precision/precision.ts";
 import { isAdapterName } from "./adapter-names.ts";
 import { createAdmission } from "./admission.ts";
 import { createApp } from "./app.ts";
@@ -21,6 +22,10 @@ export interface ServeOptions {
   /** Weights count in the modes "static" and "fuse", which apply all of these to every request. */
   readonly adapters: readonly { readonly name: string; readonly path: string; readonly weight: number }[];
   readonly loraMode: AdapterMode;
+  /** Arithmetic of the base. */
+  readonly precision: Precision;
+  /** Folder for quantised copies of bases and what is made of GGUF files; null: ~/.cache/lowrank. */
+  readonly cacheDir: string | null;
   /** Folder whose adapters are found by name; null for none. */
   readonly adaptersDir: string | null;
   readonly host: string;
@@ -55,6 +60,8 @@ export const SERVE_DEFAULTS = {
   host: "127.0.0.1",
   port: 8080,
   loraMode: "auto",
+  precision: "fp32",
+  cacheDir: null,
   maxBatch: 32,
   maxQueue: 256,
   cacheTokens: 65536,
@@ -99,6 +106,8 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const {
     model,
     threads,
+    precision,
+    cacheDir,
     maxBatch: rows,
     cacheTokens,
     prefixBytes,
@@ -106,7 +115,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     maxLoraRank: maxRank,
   } = options;
   const thread = await startEngineThread({
-    ...{ model, threads, rows, cacheTokens, prefixBytes, maxLength, maxRank },
+    ...{ model, threads, precision, cacheDir, rows, cacheTokens, prefixBytes, maxLength, maxRank },
     mode: options.loraMode,
     fixed,
   });

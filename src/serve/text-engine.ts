@@ -14,8 +14,9 @@ import { refusing, type ServedEngine } from "./served-engine.ts";
 const LONGEST = 32768;
 
 export async function openTextEngine(settings: EngineSettings, runtime: Runtime): Promise<ServedEngine> {
-  const { threads, rows, cacheTokens, prefixBytes, mode = "auto", fixed: adapters = [], maxRank } = settings;
-  const options = { threads, rows, cacheTokens, prefixBytes, mode, adapters, maxRank };
+  const { threads, rows, cacheTokens, prefixBytes, precision = "fp32", cacheDir = null } = settings;
+  const { mode = "auto", fixed: adapters = [], maxRank } = settings;
+  const options = { threads, rows, cacheTokens, prefixBytes, precision, cacheDir, mode, adapters, maxRank };
   const base = await loadBase(settings.model, options, runtime);
   const loaded = new Map<number, Adapter>();
   const { config, rawConfig, name, folder } = base.model;

@@ -43,6 +43,32 @@ test.each(["static", "fuse"])(
   },
 );
 
+test.each(["int8", "int4"] as const)(
+  "--precision %s: the probabilities are the library's, not those of fp32",
+  async (precision) => {
+    const cacheDir = join(root, "cache");
+    const server = await serving(["--model", model, "--precision", precision, "--adapter", `mine=${path}`], {
+      LOWRANK_CACHE: cacheDir,
+    });
+    const body = { model: "mine", prompt: "hello world", max_tokens: 10, temperature: 0, logprobs: 0 };
+    const { choices } = (await (await server.post("/v1/completions", body)).json()) as {
+      choices: { text: string; logprobs: { token_logprobs: number[] } }[];
+    };
+    expect(await server.stop()).toBe(0);
+    const quantised = await loadBase(model, { threads: 1, precision, cacheDir }, nodeRuntime);
+    const request = { prompt: "hello world", maxTokens: 10, logprobs: 0 };
+    const wanted = await quantised.complete({ ...request, adapters: [[await quantised.adapter(path), 1]] });
+    const float = await base.complete({ ...request, adapters: [[await base.adapter(path), 1]] });
+    await quantised.close();
+    expect(choices[0]!.text).toBe(wanted.text);
+    const found = choices[0]!.logprobs.token_logprobs;
+    const away = (from: typeof wanted): number =>
+      Math.max(...from.logprobs!.map(({ logprob }, i) => Math.abs(logprob - found[i]!)));
+    expect(away(wanted)).toBeLessThan(1e-5);
+    expect(away(float)).toBeGreaterThan(1e-5);
+  },
+);
+
 test("a sentence model gives embeddings as numbers or base64, and no text", async () => {
   const { texts, pooled } = JSON.parse(readFileSync(join(PAIRS, "pairs.json"), "utf8")) as {
     texts: string[];

@@ -2,7 +2,9 @@
 
 import { UsageError } from "../../errors.ts";
 import { ADAPTER_MODES, type AdapterMode } from "../../generate/modes.ts";
+import { PRECISIONS, type Precision } from "../../precision/precision.ts";
 import { adapterArguments } from "../adapter-argument.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
 import type { Output } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
@@ -30,6 +32,7 @@ const command: Command = defineCommand({
       help: "How adapters meet the base; static and fuse apply all --adapter to every request",
       choices: ADAPTER_MODES,
     },
+    precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS },
     maxBatch: { type: "integer", help: "Completions computed together" },
     maxQueue: { type: "integer", help: "Completions that may wait; more are answered with 429" },
     cacheTokens: { type: "integer", help: "Tokens of prompts and completions in memory" },
@@ -55,6 +58,7 @@ const command: Command = defineCommand({
       allowRuntimeLora = environmentAllows(),
       threads = defaultThreads(),
       loraMode = SERVE_DEFAULTS.loraMode,
+      precision = SERVE_DEFAULTS.precision,
       ...limits
     } = rest;
     const own = process.env["LOWRANK_API_KEY"];
@@ -72,6 +76,7 @@ const command: Command = defineCommand({
       ...limits,
       ...{ servedName: servedModelName, adapters, adaptersDir, apiKeys, adminKeys: adminKey },
       ...{ allowRuntimeLora, maxModelLen, threads, loraMode: loraMode as AdapterMode },
+      ...{ precision: precision as Precision, cacheDir: cacheFolder() },
     });
     output.event({ event: "listening", url: server.url, models: server.models });
     if (!output.json) output.line(`${server.url} serves ${server.models.join(", ")}`);
