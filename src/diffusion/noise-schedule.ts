@@ -8,6 +8,8 @@ import { ModelError } from "../errors.ts";
 import { type RawConfig, readChoice, readFlag, readNumber, readSize, refuseUnless } from "../models/config.ts";
 import { mix } from "./mix.ts";
 
+const { fround } = Math;
+
 export type Prediction = "epsilon" | "v_prediction" | "sample";
 
 export interface NoiseSchedule {
@@ -31,10 +33,11 @@ export function readNoiseSchedule(raw: RawConfig, defaults: ScheduleDefaults = L
   refuseUnless(raw, "thresholding", [false]);
   const steps = readSize(raw, "num_train_timesteps", 1000);
   const betas = readBetas(raw, steps, defaults);
+  // Rounded as diffusers' float32 tensors are (PyTorch's cumprod adds up in float64): places among close logarithms show it.
   let product = 1;
   const alphas = betas.map((beta) => {
-    product *= 1 - beta;
-    return product;
+    product *= fround(1 - fround(beta));
+    return fround(product);
   });
   return {
     steps,
@@ -54,13 +57,12 @@ function readBetas(raw: RawConfig, steps: number, defaults: ScheduleDefaults): F
     readNumber(raw, "beta_start", defaults.beta_start),
     readNumber(raw, "beta_end", defaults.beta_end),
   ];
-  const between = (a: number, b: number, i: number): number => a + ((b - a) * i) / Math.max(1, steps - 1);
   const kinds = ["linear", "scaled_linear", "squaredcos_cap_v2"];
   switch (readChoice(raw, "beta_schedule", kinds, defaults.beta_schedule)) {
     case "linear":
-      return Float64Array.from({ length: steps }, (_, i) => between(from, to, i));
+      return linearSpace(from, to, steps);
     case "scaled_linear":
-      return Float64Array.from({ length: steps }, (_, i) => between(Math.sqrt(from), Math.sqrt(to), i) ** 2);
+      return linearSpace(Math.sqrt(from), Math.sqrt(to), steps).map((root) => fround(root ** 2));
     default: {
       const share = (t: number): number => Math.cos((((t + 0.008) / 1.008) * Math.PI) / 2) ** 2;
       return Float64Array.from({ length: steps }, (_, i) =>
@@ -68,6 +70,15 @@ function readBetas(raw: RawConfig, steps: number, defaults: ScheduleDefaults): F
       );
     }
   }
+}
+
+/** Evenly spaced float32 numbers, counted from both ends as torch.linspace counts them. */
+function linearSpace(from: number, to: number, steps: number): Float64Array {
+  const [a, b] = [fround(from), fround(to)];
+  const step = fround(fround(b - a) / Math.max(1, steps - 1));
+  return Float64Array.from({ length: steps }, (_, i) =>
+    fround(i < steps / 2 ? a + step * i : b - step * (steps - 1 - i)),
+  );
 }
 
 /** √ᾱ shifted and scaled so that the last is 0 and the first stays (algorithm 1 of Lin et al.). */

@@ -5,9 +5,14 @@ import { type RawConfig, readChoice, readFlag, readNumber, refuseUnless } from "
 import type { NoiseSchedule } from "./noise-schedule.ts";
 import { linspace } from "./timesteps.ts";
 
+const { fround } = Math;
+
 /** σ of every step of training, rising. A last ᾱ of 0 counts as 2⁻²⁴, as an infinite σ would be of no use. */
 export function trainingSigmas({ alphas }: NoiseSchedule): Float64Array {
-  return alphas.map((alpha) => Math.sqrt((1 - Math.max(alpha, 2 ** -24)) / Math.max(alpha, 2 ** -24)));
+  return alphas.map((alpha) => {
+    const held = Math.max(alpha, 2 ** -24);
+    return fround(Math.sqrt(fround(fround(1 - held) / held))); // rounded as diffusers' tensors are
+  });
 }
 
 /** Values at fractional places. */
@@ -25,7 +30,7 @@ export function placeOf(sigma: number, sigmas: Float64Array): number {
   const wanted = Math.log(Math.max(sigma, 1e-10));
   let low = 0;
   while (low < sigmas.length - 2 && Math.log(sigmas[low + 1]!) <= wanted) low++;
-  const [from, to] = [Math.log(sigmas[low]!), Math.log(sigmas[low + 1]!)];
+  const [from, to] = [fround(Math.log(sigmas[low]!)), fround(Math.log(sigmas[low + 1]!))];
   return low + Math.min(Math.max((wanted - from) / (to - from), 0), 1);
 }
 
