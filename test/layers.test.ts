@@ -19,6 +19,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   evaluate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   generate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],
   diffusion: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
+  ai: ["files", "adapters", "generate", "runtime"],
   serve: ["adapters", "models", "precision", "evaluate", "generate", "runtime"],
   convert: ["tensor", "files", "gguf", "models", "adapters", "program", "diffusion"],
   train: [

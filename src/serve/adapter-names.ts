@@ -1,17 +1,12 @@
-/** Names of adapters as clients give them, and the folders behind them: strict, and never outside of their root. */
+/** The folders behind names of adapters that clients give: never outside of their root. */
 
 import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { join, sep } from "node:path";
 import { ModelError } from "../errors.ts";
+import { isAdapterName } from "../generate/set-names.ts";
 
-/** What an adapter may be called. */
-const NAME = /^[A-Za-z0-9][\w.-]{0,127}$/;
 /** An adapter's folder has a handful of files; checkpoints inside it are passed over. */
 const MOST_ENTRIES = 256;
-
-export function isAdapterName(name: string): boolean {
-  return NAME.test(name) && !name.includes("..");
-}
 
 /** The folder `name` of `root`, every link resolved; null when there is none. Throws ModelError for one that is not safe. */
 export function folderInside(root: string, name: string): string | null {

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { CompletionOptions } from "../generate/generate.ts";
-import { isAdapterName } from "./adapter-names.ts";
+import { setNames } from "../generate/set-names.ts";
 import { HttpError } from "./http-error.ts";
 import type { Message, ServedPrompt } from "./protocol.ts";
 
@@ -252,14 +252,7 @@ export function chatPrompt({ messages, tools, tool_choice }: ChatRequest): Serve
 
 /** A model's name as adapters with weights: "a", "a@0.7,b@0.3". Null when it is no such name. */
 export function adapterNames(model: string): readonly (readonly [name: string, weight: number])[] | null {
-  const parts = model.split(",");
-  if (parts.length > MOST.adapters) throw new HttpError(400, `model: more than ${MOST.adapters} adapters`);
-  const set = parts.map((part): readonly [string, number] | null => {
-    const at = part.lastIndexOf("@");
-    const name = at < 0 ? part : part.slice(0, at);
-    const text = at < 0 ? "1" : part.slice(at + 1);
-    const weight = Number(text);
-    return isAdapterName(name) && text.trim() !== "" && Math.abs(weight) <= 1e3 ? [name, weight] : null;
-  });
-  return set.every((each) => each !== null) ? set : null;
+  const set = setNames(model);
+  if (set && set.length > MOST.adapters) throw new HttpError(400, `model: more than ${MOST.adapters} adapters`);
+  return set;
 }
