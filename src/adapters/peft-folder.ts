@@ -3,10 +3,12 @@
  * Source of names and layout: PEFT `utils/save_and_load.py`, `config.py`.
  */
 
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ModelError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
+import { hashFile } from "../files/fingerprint.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { openSafetensors, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
 import { openTorchFile } from "../files/torch-file.ts";
@@ -29,6 +31,8 @@ export interface PeftFolder {
 
 /** Names the folders of a composed adapter's further methods; PEFT loads each part by itself. */
 const PARTS_FILE = "adapter_parts.json";
+/** Where it came from, which changes nothing that it computes. */
+const PROVENANCE_FILE = "lowrank.json";
 
 /** Opens a PEFT folder; reads headers only. Throws ModelError when it is none. */
 export function openPeftFolder(path: string): PeftFolder {
@@ -48,10 +52,19 @@ export function openPeftFolder(path: string): PeftFolder {
 
 /** The files of an opened folder, as relative paths: what another place needs to have the adapter. */
 export function peftFiles({ path, parts = [] }: PeftFolder): string[] {
-  const there = [CONFIG_FILE, WEIGHTS_FILE, PICKLED_FILE, PARTS_FILE, "lowrank.json"].filter((name) =>
+  const there = [CONFIG_FILE, WEIGHTS_FILE, PICKLED_FILE, PARTS_FILE, PROVENANCE_FILE].filter((name) =>
     existsSync(join(path, name)),
   );
   return [...there, ...parts.flatMap((part) => peftFiles(part).map((name) => `${basename(part.path)}/${name}`))];
+}
+
+/** SHA-256 over the files that an adapter computes with: tells whether a folder still holds what it held. */
+export function folderContent(path: string): string {
+  const hash = createHash("sha256");
+  for (const name of peftFiles(openPeftFolder(path))) {
+    if (basename(name) !== PROVENANCE_FILE) hash.update(`${name} ${hashFile(join(path, name))}\n`);
+  }
+  return hash.digest("hex");
 }
 
 function openParts(path: string): Pick<PeftFolder, "parts"> {

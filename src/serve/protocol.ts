@@ -70,6 +70,8 @@ export interface LoadedFacts {
   readonly bytes: number;
   /** Rank of its widest branch; null for methods without one. */
   readonly rank: number | null;
+  /** Hash of its files: equal ones hold the same adapter. */
+  readonly content: string;
 }
 
 /** A token of a completion as text, with the probabilities that were asked for. */

@@ -6,7 +6,7 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../errors.ts";
+import { ModelError, messageOf } from "../errors.ts";
 import { folderInside } from "./adapter-names.ts";
 import type { EngineThread } from "./engine-thread.ts";
 import { HttpError, hide } from "./http-error.ts";
@@ -62,6 +62,8 @@ interface Entry {
   readonly path: string;
   /** Whether it was found in the folder, so that a change there is followed. */
   readonly found: boolean;
+  /** Hash of what was registered under the name; null for a folder that is followed. */
+  registered: string | null;
   content: Content | null;
   loading: Promise<Content> | null;
 }
@@ -96,7 +98,14 @@ export function createRegistry({ thread, folder, limit }: RegistryOptions): Regi
   const load = async (entry: Entry): Promise<Content> => {
     const stamp = stampOf(entry.path);
     const id = ++number;
-    const { bytes } = await thread.loadAdapter(id, entry.path);
+    const { bytes, content: hash } = await thread.loadAdapter(id, entry.path);
+    if (entry.registered !== null && entry.registered !== hash) {
+      thread.dropAdapter(id);
+      throw new ModelError(
+        "its files are not those that were registered. Load it again (load_inplace), or restore them.",
+      );
+    }
+    if (!entry.found) entry.registered = hash;
     const content: Content = { number: id, bytes, stamp, users: 0, dropped: false };
     recent.set(content, entry);
     return content;
@@ -124,7 +133,7 @@ export function createRegistry({ thread, folder, limit }: RegistryOptions): Regi
     if (known) remove(name); // it was deleted from the folder
     const path = folder === null ? null : folderInside(folder, name);
     if (path === null) throw unknown(name);
-    const entry: Entry = { name, path, found: true, content: null, loading: null };
+    const entry: Entry = { name, path, found: true, registered: null, content: null, loading: null };
     entries.set(name, entry);
     return entry;
   };
@@ -179,7 +188,7 @@ export function createRegistry({ thread, folder, limit }: RegistryOptions): Regi
       if (old && !replace) {
         throw new HttpError(400, `The adapter ${name} is loaded already. Unload it first, or set load_inplace.`);
       }
-      const entry: Entry = { name, path, found: false, content: null, loading: null };
+      const entry: Entry = { name, path, found: false, registered: null, content: null, loading: null };
       const content = await load(entry);
       if (entries.get(name) !== old && !replace) {
         drop(content);

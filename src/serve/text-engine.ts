@@ -9,6 +9,7 @@ import type { Piece } from "../generate/sequence.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { EngineSettings, GenerateCall, LoadedFacts, ServedCompletion, ServedPiece } from "./protocol.ts";
 import { refusing, type ServedEngine } from "./served-engine.ts";
+import { readUnchanged } from "./unchanged.ts";
 
 /** Where a model tells no limit, as every computed position allows any. */
 const LONGEST = 32768;
@@ -27,8 +28,8 @@ export async function openTextEngine(settings: EngineSettings, runtime: Runtime)
     facts: { name, folder, maxLength, kind: "text" },
     load: () => base.load(),
     async loadAdapter(number, path) {
-      const adapter = await base.adapter(path);
-      const facts = checked(adapter, path, maxRank);
+      const { value: adapter, content } = await readUnchanged(path, () => base.adapter(path));
+      const facts = { ...checked(adapter, path, maxRank), content };
       loaded.set(number, adapter);
       return facts;
     },
@@ -67,7 +68,7 @@ function served(base: LoadedBase, { text, tokenIds, logprobs }: Piece): ServedPi
 }
 
 /** What the adapter takes. Throws ModelError for numbers that are none, UsageError for a rank beyond the limit. */
-function checked({ method, tensors }: Adapter, path: string, maxRank: number): LoadedFacts {
+function checked({ method, tensors }: Adapter, path: string, maxRank: number): Omit<LoadedFacts, "content"> {
   let bytes = 0;
   for (const [key, { data }] of tensors) {
     bytes += data.byteLength;
