@@ -9,7 +9,7 @@
 import { parse, Template, tokenize } from "@huggingface/jinja";
 import { DataError, ModelError, messageOf } from "../errors.ts";
 import { type JsonObject, snippet } from "./json-values.ts";
-import { tokenText } from "./tokenizer-files.ts";
+import { tokenText } from "./special-tokens.ts";
 
 /** A message as chat templates read it; further fields (tool calls, names) are handed on as they are. */
 export interface ChatMessage {

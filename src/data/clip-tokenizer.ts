@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { ModelError } from "../errors.ts";
 import { isRecord, readJsonObject } from "../files/json-file.ts";
 import { readTextFile } from "../files/text-file.ts";
+import { tokenText } from "./special-tokens.ts";
 
 export interface ClipTokenizer {
   /** Tokens of a text with its begin and end, padded. */
@@ -129,10 +130,4 @@ function rankMap(pairs: readonly string[]): Map<string, number> {
 
 function readIfThere(folder: string, file: string): Readonly<Record<string, unknown>> {
   return existsSync(join(folder, file)) ? readJsonObject(join(folder, file)) : {};
-}
-
-/** A token is written as its text, or as an object with `content`. */
-function tokenText(value: unknown): string | null {
-  if (typeof value === "string") return value;
-  return isRecord(value) && typeof value["content"] === "string" ? value["content"] : null;
 }

@@ -1,6 +1,6 @@
 /**
  * The tokenizer of a Hugging Face folder as one `tokenizer.json` value, whichever files the folder has:
- * `tokenizer.json`; `vocab.json` + `merges.txt` (GPT-2 and RoBERTa); `vocab.txt` (BERT).
+ * `tokenizer.json`; `vocab.json` + `merges.txt` (GPT-2 and RoBERTa); `vocab.txt` (BERT); a SentencePiece model.
  *
  * Source: transformers `models/{gpt2,roberta,bert}/tokenization_*.py`, which build the same from the older files.
  */
@@ -9,6 +9,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError } from "../errors.ts";
 import { isObject, type JsonObject, readJsonObject } from "./json-values.ts";
+import { sentencePieceTokenizer } from "./sentencepiece.ts";
+import { readSentencePieceModel } from "./sentencepiece-model.ts";
+import { SPECIAL_TOKEN_KEYS, tokenText } from "./special-tokens.ts";
 
 export interface TokenizerFiles {
   /** The file that errors should name. */
@@ -21,7 +24,7 @@ export interface TokenizerFiles {
   readonly chatTemplate: string | null;
 }
 
-/** Null when the folder holds no tokenizer; a FormatError for broken files and for a bare SentencePiece model. */
+/** Null when the folder holds no tokenizer; a FormatError for broken files. */
 export function readTokenizerFiles(folder: string): TokenizerFiles | null {
   const config = {
     ...readJsonObject(join(folder, "special_tokens_map.json")),
@@ -32,12 +35,6 @@ export function readTokenizerFiles(folder: string): TokenizerFiles | null {
   const template = join(folder, "chat_template.jinja");
   const chatTemplate = existsSync(template) ? readFileSync(template, "utf8") : defaultTemplate(config["chat_template"]);
   return { ...found, config: { ...found.config, ...config }, chatTemplate };
-}
-
-/** The text of a special token, which files give as a string or as an object with `content`. */
-export function tokenText(value: unknown): string | null {
-  if (typeof value === "string") return value;
-  return isObject(value) && typeof value["content"] === "string" ? value["content"] : null;
 }
 
 type Vocabulary = Pick<TokenizerFiles, "path" | "json" | "config">;
@@ -55,10 +52,15 @@ function readVocabulary(folder: string, config: JsonObject): Vocabulary | null {
     .map(at)
     .find(existsSync);
   if (sentencePiece !== undefined) {
-    throw new FormatError(
-      `${sentencePiece}: a SentencePiece model without tokenizer.json, and only tokenizer.json is read. Make one with ` +
-        `transformers (AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)), or take it from the model's hub page.`,
-    );
+    const modelType = readJsonObject(at("config.json"))?.["model_type"];
+    return {
+      path: sentencePiece,
+      ...sentencePieceTokenizer(
+        readSentencePieceModel(sentencePiece),
+        config,
+        typeof modelType === "string" ? modelType : null,
+      ),
+    };
   }
   return null;
 }
@@ -146,8 +148,9 @@ function wordPiece(path: string, text: string, config: JsonObject): Vocabulary {
 
 /** Entries of `added_tokens` for the special tokens that the vocabulary has. `<mask>` takes the space before it along. */
 function specialTokens(vocab: JsonObject, names: JsonObject): JsonObject[] {
-  const keys = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-  const contents = new Set(keys.map((key) => tokenText(names[key])).filter((text) => text !== null && text in vocab));
+  const contents = new Set(
+    SPECIAL_TOKEN_KEYS.map((key) => tokenText(names[key])).filter((text) => text !== null && text in vocab),
+  );
   return [...contents].map((content) => ({
     id: vocab[content ?? ""],
     content,

@@ -40,6 +40,8 @@ function repairedNormalizer(part: JsonObject): JsonObject[] {
       return bertNormalizers(part);
     case "Lowercase":
       return lowercase();
+    case "StripAccents":
+      return [replace(String.raw`\p{M}`, "")];
     case "Strip":
       return [
         ...(part["strip_left"] === true ? [replace(String.raw`\A\s+`, "")] : []),

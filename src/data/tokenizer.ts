@@ -3,8 +3,10 @@
 import { Tokenizer as NpmTokenizer } from "@huggingface/tokenizers";
 import { FormatError, messageOf } from "../errors.ts";
 import { isObject, type JsonObject } from "./json-values.ts";
+import { charsmapNormalizer } from "./sentencepiece-charsmap.ts";
+import { tokenText } from "./special-tokens.ts";
 import { type Offsets, tokenOffsets } from "./token-offsets.ts";
-import { readTokenizerFiles, type TokenizerFiles, tokenText } from "./tokenizer-files.ts";
+import { readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files.ts";
 import { repaired } from "./tokenizer-repairs.ts";
 import { cleanUp, type TextStream, textStream } from "./tokenizer-stream.ts";
 import { type Assembled, assemble, boundaryTemplate, type Template, templateOf } from "./tokenizer-template.ts";
@@ -111,10 +113,23 @@ function tokenizerOf({ path, json, config, chatTemplate }: TokenizerFiles): Toke
 
 function npmTokenizer(path: string, json: JsonObject, model: JsonObject): NpmTokenizer {
   if (model["vocab"] === undefined) throw new FormatError(`${path}: has no model.vocab. Download the file again.`);
+  let npm: NpmTokenizer;
   try {
-    return new NpmTokenizer(repaired(json), { unk_token: tokenText(model["unk_token"]) ?? undefined });
+    npm = new NpmTokenizer(repaired(json), { unk_token: tokenText(model["unk_token"]) ?? undefined });
   } catch (error) {
     throw new FormatError(`${path}: this tokenizer cannot be read (${messageOf(error)}).`);
+  }
+  useCharsmaps(npm, path);
+  return npm;
+}
+
+/** The package approximates a Precompiled normalizer by NFKC; here its own map is applied. */
+function useCharsmaps(npm: NpmTokenizer, path: string): void {
+  // A sequence, since `repaired` writes nothing else; the package exports no types for its parts.
+  const sequence = npm.normalizer as { readonly normalizers?: readonly unknown[] } | null;
+  for (const part of (sequence?.normalizers ?? []) as { charsmap?: unknown; normalize: (text: string) => string }[]) {
+    if (typeof part.charsmap !== "string" || part.charsmap === "") continue;
+    part.normalize = charsmapNormalizer(Buffer.from(part.charsmap, "base64"), path);
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { FormatError } from "../errors.ts";
+import { possibleMerges } from "../files/sentencepiece-merges.ts";
 import type { Metadata } from "./metadata.ts";
 
 export interface TokenizerParts {
@@ -184,22 +185,22 @@ function bpe(tokens: readonly string[], merges: readonly (readonly string[])[], 
   };
 }
 
-/** Every way in which two tokens make a third, best score of the third first, as transformers orders them. */
+/** Best score of the token made first, as transformers orders them. */
 function mergesOf(tokens: readonly string[], scores: readonly number[]): [string, string][] {
-  const ids = new Map(tokens.map((token, id) => [token, id]));
-  const merges: { left: string; right: string; score: number }[] = [];
-  tokens.forEach((token, id) => {
-    const own: { left: string; right: string; score: number }[] = [];
-    const characters = Array.from(token);
-    for (let at = 1; at < characters.length; at++) {
-      const [left, right] = [characters.slice(0, at).join(""), characters.slice(at).join("")];
-      if (ids.has(left) && ids.has(right)) own.push({ left, right, score: scores[id] ?? 0 });
-    }
-    own.sort((a, b) => ids.get(a.left)! - ids.get(b.left)! || ids.get(a.right)! - ids.get(b.right)!);
-    merges.push(...own);
+  const length = (id: number): number => Array.from(tokens[id]!).length;
+  const merges = possibleMerges(tokens).map((merge) => {
+    const lengths = [length(merge.leftId), length(merge.rightId)] as const;
+    return { ...merge, score: scores[merge.id] ?? 0, lengths };
   });
-  const length = (text: string): number => Array.from(text).length;
-  merges.sort((a, b) => b.score - a.score || length(b.left) - length(a.left) || length(b.right) - length(a.right));
+  merges.sort(
+    (a, b) =>
+      b.score - a.score ||
+      b.lengths[0] - a.lengths[0] ||
+      b.lengths[1] - a.lengths[1] ||
+      a.id - b.id ||
+      a.leftId - b.leftId ||
+      a.rightId - b.rightId,
+  );
   return merges.map(({ left, right }) => [left, right]);
 }
 

@@ -19,6 +19,8 @@ const COMPANIONS = [
   "vocab.txt",
   "tokenizer.model",
   "spiece.model",
+  "spm.model",
+  "sentencepiece.bpe.model",
   "chat_template.jinja",
   "modules.json",
   "sentence_bert_config.json",
