@@ -7,6 +7,7 @@
  * `convert_slow_tokenizer.py` (`SentencePieceExtractor`, `SpmConverter.build_tokenizer_from_spm_proto`).
  */
 
+import { FormatError } from "../errors.ts";
 import type { JsonObject } from "./json-values.ts";
 import type { SentencePieceModel } from "./sentencepiece-model.ts";
 import {
@@ -36,9 +37,16 @@ export interface Family {
   readonly splitters: readonly JsonObject[];
   readonly decoder: JsonObject;
   /** What stands around one text and around two; the names stand for tokens. */
-  readonly template: { readonly single: readonly Part[]; readonly pair: readonly Part[] } | null;
+  readonly template: {
+    /** Which named tokens begin and end a text. */
+    readonly around: readonly [begin: string, end: string];
+    readonly single: readonly Part[];
+    readonly pair: readonly Part[];
+  } | null;
   /** The model itself keeps the user-defined pieces whole; else they are added tokens. */
   readonly keepsPieces: boolean;
+  /** The mask token takes the spaces before it along. */
+  readonly maskTakesSpace?: boolean;
 }
 export type Part = readonly ["A" | "B" | "begin" | "end", number];
 
@@ -61,12 +69,17 @@ const FAIRSEQ: Names = {
   mask_token: "<mask>",
 };
 
+/** Classes that follow the model's settings, and types of models without a class of their own. */
+const PLAIN = ["PreTrainedTokenizer", "TokenizersBackend", "llama", "mistral", "phi3"];
+
+/** What `tokenizer_class` says, else the type of the model. Throws a FormatError for classes with other rules. */
 export function familyOf(
+  { path }: SentencePieceModel,
   config: JsonObject,
   modelType: string | null,
-): (model: SentencePieceModel, c: JsonObject) => Family {
-  const named = tokenText(config["tokenizer_class"])?.replace(/Fast$/, "");
-  switch (named ?? modelType) {
+): (model: SentencePieceModel, config: JsonObject) => Family {
+  const named = tokenText(config["tokenizer_class"])?.replace(/Fast$/, "") ?? modelType;
+  switch (named) {
     case "LlamaTokenizer":
       // Of models that only borrow the class, transformers follows the file's own settings.
       return modelType === "llama" || modelType === null ? llama : byOwnSettings;
@@ -78,6 +91,9 @@ export function familyOf(
     case "XLMRobertaTokenizer":
     case "xlm-roberta":
       return xlmRoberta;
+    case "CamembertTokenizer":
+    case "camembert":
+      return camembert;
     case "DebertaV2Tokenizer":
     case "deberta-v2":
       return debertaV2;
@@ -85,7 +101,11 @@ export function familyOf(
     case "albert":
       return albert;
     default:
-      return byOwnSettings;
+      if (named === null || PLAIN.includes(named)) return byOwnSettings;
+      throw new FormatError(
+        `${path}: a SentencePiece model for ${named}, whose rules are not known; known are Llama, Mistral, Phi 3, Gemma, ` +
+          `XLM-RoBERTa, CamemBERT, DeBERTa v2, ALBERT and PreTrainedTokenizerFast. Take the model's tokenizer.json.`,
+      );
   }
 }
 
@@ -127,42 +147,60 @@ function gemma(model: SentencePieceModel, config: JsonObject): Family {
 
 /** fairseq's ids: four special tokens before the pieces, whose own first three fall away, and `<mask>` at the end. */
 function xlmRoberta(model: SentencePieceModel, config: JsonObject): Family {
-  const named = (key: string): readonly [string, number] => [tokenText(config[key]) ?? FAIRSEQ[key]!, 0];
-  const tokens = [
-    ...["bos_token", "pad_token", "eos_token", "unk_token"].map(named),
-    ...scored(model).slice(3),
-    named("mask_token"),
+  const named = (key: string): Vocabulary[number] => [tokenText(config[key]) ?? FAIRSEQ[key]!, 0];
+  const first = ["bos_token", "pad_token", "eos_token", "unk_token"].map(named);
+  return fairseq(model, config, [...first, ...scored(model).slice(3), named("mask_token")]);
+}
+
+/** The same with unused begin and end tokens in front, so that the pieces' own are taken. */
+function camembert(model: SentencePieceModel, config: JsonObject): Family {
+  const named = (key: string): Vocabulary[number] => [tokenText(config[key]) ?? FAIRSEQ[key]!, 0];
+  const first: Vocabulary = [
+    ["<s>NOTUSED", 0],
+    named("pad_token"),
+    ["</s>NOTUSED", 0],
+    named("unk_token"),
+    ["<unk>NOTUSED", -100],
   ];
+  const tokens = [...first, ...scored(model).slice(1), named("mask_token")];
+  return { ...fairseq(model, config, tokens), maskTakesSpace: true };
+}
+
+function fairseq(model: SentencePieceModel, config: JsonObject, tokens: Vocabulary): Family {
+  const space = metaspace(config["add_prefix_space"] === false ? "never" : "always", true);
   return {
     names: FAIRSEQ,
     tokens,
     model: unigram(model, tokens, 3),
     normalizers: precompiled(model),
-    splitters: [
-      { type: "WhitespaceSplit" },
-      metaspace(config["add_prefix_space"] === false ? "never" : "always", true),
-    ],
-    decoder: metaspace(config["add_prefix_space"] === false ? "never" : "always", true),
-    template: {
-      single: [
-        ["begin", 0],
-        ["A", 0],
-        ["end", 0],
-      ],
-      pair: [
-        ["begin", 0],
-        ["A", 0],
-        ["end", 0],
-        ["end", 0],
-        ["B", 0],
-        ["end", 0],
-      ],
-    },
+    splitters: [{ type: "WhitespaceSplit" }, space],
+    decoder: space,
+    template: ROBERTA,
     keepsPieces: false,
   };
 }
 
+/** One segment, two end tokens between texts. */
+const ROBERTA: Family["template"] = {
+  around: ["bos_token", "eos_token"],
+  single: [
+    ["begin", 0],
+    ["A", 0],
+    ["end", 0],
+  ],
+  pair: [
+    ["begin", 0],
+    ["A", 0],
+    ["end", 0],
+    ["end", 0],
+    ["B", 0],
+    ["end", 0],
+  ],
+};
+
+/** BERT's two segments. */
 const SEGMENTS: Family["template"] = {
+  around: ["cls_token", "sep_token"],
   single: [
     ["begin", 0],
     ["A", 0],

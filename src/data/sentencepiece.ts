@@ -21,7 +21,7 @@ export function sentencePieceTokenizer(
   config: JsonObject,
   modelType: string | null,
 ): SentencePieceTokenizer {
-  const family = familyOf(config, modelType)(model, config);
+  const family = familyOf(model, config, modelType)(model, config);
   const added = addedTokens(model, family, config);
   const idOf = (token: string): number =>
     Number(added.find((entry) => entry["content"] === token)?.["id"] ?? family.tokens.findIndex(([t]) => t === token));
@@ -29,7 +29,7 @@ export function sentencePieceTokenizer(
     added_tokens: added,
     normalizer: { type: "Sequence", normalizers: family.normalizers },
     pre_tokenizer: { type: "Sequence", pretokenizers: family.splitters },
-    post_processor: family.template === null ? null : processor(family, config, idOf),
+    post_processor: family.template === null ? null : processor(family.names, family.template, config, idOf),
     decoder: family.decoder,
     model: family.model,
   };
@@ -70,7 +70,8 @@ function addedTokens(model: SentencePieceModel, family: Family, config: JsonObje
   }
   for (const key of SPECIAL_TOKEN_KEYS) {
     const content = tokenText(names[key]);
-    if (content !== null) add(content, isObject(names[key]) ? names[key] : {}, true);
+    const otherwise = key === "mask_token" && family.maskTakesSpace === true ? { lstrip: true } : {};
+    if (content !== null) add(content, isObject(names[key]) ? names[key] : otherwise, true);
   }
   for (const { text, kind } of model.pieces) {
     if (kind === "control" || (kind === "user-defined" && !family.keepsPieces)) add(text, {}, kind === "control");
@@ -78,9 +79,15 @@ function addedTokens(model: SentencePieceModel, family: Family, config: JsonObje
   return [...added.values()].sort((a, b) => Number(a["id"]) - Number(b["id"]));
 }
 
-function processor({ names, template }: Family, config: JsonObject, idOf: (token: string) => number): JsonObject {
-  const token = (key: string): string => tokenText(config[key]) ?? names[key]!;
-  const around = { begin: token("cls_token"), end: token("sep_token") };
+function processor(
+  names: JsonObject,
+  template: NonNullable<Family["template"]>,
+  config: JsonObject,
+  idOf: (token: string) => number,
+): JsonObject {
+  const token = (key: string): string => tokenText(config[key]) ?? tokenText(names[key]) ?? "";
+  const [begin, end] = template.around;
+  const around = { begin: token(begin), end: token(end) };
   const parts = (list: readonly Part[]): JsonObject[] =>
     list.map(([what, type_id]) =>
       what === "A" || what === "B"
@@ -89,8 +96,8 @@ function processor({ names, template }: Family, config: JsonObject, idOf: (token
     );
   return {
     type: "TemplateProcessing",
-    single: parts(template?.single ?? []),
-    pair: parts(template?.pair ?? []),
+    single: parts(template.single),
+    pair: parts(template.pair),
     special_tokens: Object.fromEntries(Object.values(around).map((id) => [id, { id, ids: [idOf(id)], tokens: [id] }])),
   };
 }

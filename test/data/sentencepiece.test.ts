@@ -96,13 +96,17 @@ describe("a broken model is refused by what is wrong", () => {
     expect(() => readSentencePieceModel(path)).toThrow(path);
   });
 
-  test("a unigram model with byte_fallback, and BPE for a class of unigram models", () => {
+  test("a unigram model with byte_fallback, BPE for a class of unigram models, a class of other rules", () => {
     const path = join(temporary, "tokenizer.model");
     writeFileSync(path, Uint8Array.from([...piece("a"), ...trainer(0x98, 2, 1)]));
     expect(() => loadTokenizer(temporary)).toThrow(/a unigram SentencePiece model with byte_fallback/);
     writeFileSync(path, good);
     writeFileSync(join(temporary, "config.json"), JSON.stringify({ model_type: "deberta-v2" }));
     expect(() => loadTokenizer(temporary)).toThrow(/of the kind BPE, and this tokenizer class needs unigram/);
+    writeFileSync(join(temporary, "config.json"), JSON.stringify({ model_type: "t5" }));
+    expect(() => loadTokenizer(temporary)).toThrow(
+      /a SentencePiece model for t5, whose rules are not known; known are/,
+    );
   });
 
   test("a charsmap that claims more than it has", () => {
