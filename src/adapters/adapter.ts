@@ -32,6 +32,8 @@ export interface NewOptions {
   readonly tokenize?: (text: string) => readonly number[];
   /** The model as it is computed with, where that is not `model`: in fewer bits. */
   readonly computed?: Model;
+  /** First A by module, as EVA finds them in the data. */
+  readonly directions?: ReadonlyMap<string, Float32Array>;
 }
 
 /** A new adapter with its initial values; tensor after tensor draws from its own stream of `seed`. */
@@ -40,12 +42,13 @@ export function createAdapter(
   model: Model,
   trace: ModelTrace,
   seed: number,
-  { tokenize, computed }: NewOptions = {},
+  options: NewOptions = {},
 ): Adapter {
+  const { tokenize } = options;
   const context = { ...bindContext(model, trace, true), ...(tokenize ? { tokenize } : {}) };
   const completed = completeConfig(config, context);
   const method = bindMethod(completed, context);
-  const tensors = initialTensors(method, model, seed, computed);
+  const tensors = initialTensors(method, model, seed, options);
   return {
     config: trainedConfig(completed),
     method: method.from?.(tensors) ?? method,
@@ -75,7 +78,7 @@ export function createComposed(
     const completed = completeConfig(config, own);
     return { config: completed, method: bindMethod(completed, own) };
   });
-  const tensors = initialTensors(composeMethods(bound.map(({ method }) => method)), model, seed, options.computed);
+  const tensors = initialTensors(composeMethods(bound.map(({ method }) => method)), model, seed, options);
   const parts = bound.map(({ config, method }) => ({
     config,
     method: method.from?.(tensors) ?? method,
@@ -111,7 +114,7 @@ export function initialTensors(
   method: BoundMethod,
   model: Model,
   seed: number,
-  computed: Model = model,
+  { computed = model, directions }: Omit<NewOptions, "tokenize"> = {},
 ): Map<string, FloatTensor> {
   const made = new Map<string, FloatTensor>();
   const value = (key: string): FloatTensor => {
@@ -122,7 +125,7 @@ export function initialTensors(
     const shared = (text: string): Random => randomStream(seed, hashText(text));
     const base: InitContext["base"] = (name, needed) => readFloat(model.source.find(name, needed), name);
     const data = init
-      ? init({ random, shared, base, computed: (name, needed) => computed.read(name, needed), value })
+      ? init({ random, shared, base, computed: (name, needed) => computed.read(name, needed), directions, value })
       : fresh && !model.source.has(checkpoint!)
         ? fresh(random)
         : base(checkpoint!, shape);

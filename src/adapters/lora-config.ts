@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { ModelTrace } from "../models/trace.ts";
 import { type CommonConfig, commonFields, names, refuseFields, withTaskHead } from "./config-fields.ts";
+import { type EvaConfig, evaConfigSchema } from "./eva.ts";
 
 /** Fields of `adapter_config.json` (PEFT `tuners/lora/config.py`), spelled as there. */
 export interface LoraConfig extends CommonConfig {
@@ -27,6 +28,8 @@ export interface LoraConfig extends CommonConfig {
   readonly fan_in_fan_out: boolean;
   readonly bias: "none" | "all" | "lora_only";
   readonly init_lora_weights: boolean | string;
+  /** How init_lora_weights "eva" looks at the data; null for its defaults. */
+  readonly eva_config: EvaConfig | null;
   /**
    * loralib's MergedLinear: which of the equal slices of a fused layer's outputs get a branch of rank r each, as
    * [true, false, true] for q and v of a fused qkv. No field of PEFT: files hold the plain LoRA that does the same.
@@ -55,6 +58,7 @@ const schema = z.object({
   fan_in_fan_out: z.boolean().default(false),
   bias: z.enum(["none", "all", "lora_only"]).default("none"),
   init_lora_weights: z.union([z.boolean(), z.string()]).default(true),
+  eva_config: evaConfigSchema.nullable().default(null),
   enable_lora: z
     .array(z.boolean())
     .refine((slices) => slices.includes(true), "needs a true")
@@ -86,7 +90,6 @@ export const LORA_FIXED: Readonly<Record<string, unknown>> = {
   ...REFUSED,
   auto_mapping: null,
   corda_config: null,
-  eva_config: null,
   loftq_config: {},
   lora_ga_config: null,
   megatron_config: null,

@@ -33,6 +33,8 @@ interface BranchInit {
  *   a random subspace (Meng et al. 2024); "olora": from its QR decomposition (Büyükakyüz 2024). Both take B·A off the base.
  * - "loftq": A and B from the largest singular values of what quantising took off the matrix (Li et al. 2023, with one
  *   iteration, PEFT's default): the base stays the quantised one.
+ * - "eva": A from the directions in which the layer's inputs vary most (Paischer et al. 2024), which eva.ts tells of, B
+ *   zero; as true where the data does not reach the layer.
  * - "orthogonal": A and B from the odd and even rows of a random orthogonal matrix [r, r].
  */
 export function branchInit(kind: boolean | string, facts: BranchFacts): BranchInit {
@@ -58,10 +60,17 @@ export function branchInit(kind: boolean | string, facts: BranchFacts): BranchIn
   if (changesBase(kind)) return pissaInit(facts, kind);
   if (kind === "loftq") return singularInit(facts, loftqResidual(facts), (matrix) => rightSingular(matrix, rank));
   if (kind === "orthogonal") return orthogonalInit(module, rank, width, out);
-  // These start from data or gradients and leave the base alone: a trained adapter of theirs is a plain one.
-  if (kind === "eva" || kind === "lora_ga") return { A: unmade(kind), B: unmade(kind) };
+  if (kind === "eva") {
+    const A: Init = (context) => {
+      if (context.directions) return context.directions.get(module) ?? kaiming(context);
+      throw new UsageError("init_lora_weights eva starts from training rows. Train with it: lowrank train --init eva.");
+    };
+    return { A, B: zeros(sizeB) };
+  }
+  // It starts from gradients and leaves the base alone: a trained adapter of it is a plain one.
+  if (kind === "lora_ga") return { A: unmade(kind), B: unmade(kind) };
   throw new UsageError(
-    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora", "loftq".`,
+    `init_lora_weights ${JSON.stringify(kind)} is not known. Known: true, false, "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora", "loftq", "eva".`,
   );
 }
 

@@ -18,6 +18,8 @@ export interface InitContext {
   base(name: string, shape: readonly number[]): Float32Array;
   /** The same as the base is computed with: other numbers where it is held in fewer bits. */
   computed(name: string, shape: readonly number[]): Float32Array;
+  /** A by module as EVA found it in the data; undefined where no data was looked at. */
+  readonly directions: ReadonlyMap<string, Float32Array> | undefined;
   /** The initial values of another parameter of the method. */
   value(key: string): FloatTensor;
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type Adapter, createComposed, initialTensors, loadAdapter } from "../adapters/adapter.ts";
 import { type AdapterConfig, parseAdapterConfig } from "../adapters/bind.ts";
 import { TASK_HEADS } from "../adapters/config-fields.ts";
+import type { EvaStart } from "../adapters/eva.ts";
 import type { BoundMethod } from "../adapters/method.ts";
 import { savedName, savedTensors } from "../adapters/modules-to-save.ts";
 import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
@@ -53,8 +54,28 @@ export interface Prepared {
   save(folder: string, values: ReadonlyMap<string, FloatTensor>): void;
 }
 
-/** `levels` as byteLevels finds them, for a base in eight bits. */
+/** Everything that comes before the method's first values. */
+export interface PreparedRows {
+  readonly options: TrainOptions;
+  readonly base: Base;
+  /** The adapter that is trained on; null where there is none. */
+  readonly folder: PeftFolder | null;
+  /** A new adapter's fields as they were given. */
+  readonly fields: Readonly<Record<string, unknown>> | null;
+  /** The adapter's configuration; null for full fine-tuning. */
+  readonly configured: AdapterConfig | null;
+  /** Modules of a new head, which are saved with the adapter. */
+  readonly added: readonly string[];
+  readonly common: Omit<Prepared, "method" | "parameters" | "save">;
+}
+
+/** A run whose adapter's first values need no look at the rows. */
 export function prepare(given: TrainOptions, levels: Levels): Prepared {
+  return withMethod(prepareRows(given, levels), null);
+}
+
+/** `levels` as byteLevels finds them, for a base in eight bits. */
+export function prepareRows(given: TrainOptions, levels: Levels): PreparedRows {
   const options = withAlpha(withFiles(given));
   const bare = openBase(options.model, options.cacheDir);
   const full = options.method === "full";
@@ -96,8 +117,15 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
   const warnings = [...(warning ? [warning] : []), ...(added.length > 0 ? [newModulesWarning(added, setup)] : [])];
   const fingerprint = fingerprintOf(options, base, folder, fields);
   const common = { warnings, setup, data, evalData, evalSource, fingerprint };
+  return { options, base, folder, fields, configured, added, common };
+}
+
+/** The run with its method and first values; `start` is what EVA found in the rows, null where it was not asked. */
+export function withMethod(rows: PreparedRows, start: EvaStart | null): Prepared {
+  const { options, base, folder, fields, configured, added, common } = rows;
+  const { setup } = common;
   const note = (path: string): void => writeProvenance(path, provenanceOf(options, common, base));
-  if (full) {
+  if (configured === null) {
     const method = bindFull(setup.trace);
     const parameters = initialTensors(method, base.model, options.seed);
     return {
@@ -112,7 +140,10 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
     ? loadAdapter(folder, base.model, setup.trace)
     : createComposed(
         [
-          parseAdapterConfig(withFacts(fields!, configured!, setup, options, added), "adapter configuration"),
+          parseAdapterConfig(
+            { ...withFacts(fields!, configured!, setup, options, added), ...start?.fields },
+            "adapter configuration",
+          ),
           ...furtherConfigs(options, configured!),
         ],
         base.model,
@@ -120,6 +151,7 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
         options.seed,
         {
           computed: setup.model,
+          ...(start ? { directions: start.directions } : {}),
           ...(tokenizer ? { tokenize: (text) => Array.from(tokenizer.encode(text, { special: false })) } : {}),
         },
       );

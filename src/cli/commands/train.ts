@@ -38,7 +38,7 @@ const ADAPTER_FLAGS = {
   init: {
     type: "string",
     value: "NAME",
-    help: "Initial values of LoRA: true (Kaiming and zero), gaussian, false, … (true)",
+    help: "Initial values of LoRA: true (Kaiming and zero), gaussian, eva, pissa, false, … (true)",
   },
   bias: { type: "string", help: "Biases to train", choices: ["none", "all", "lora_only"], shown: "none" },
   modulesToSave: { type: "list", help: "Modules to train whole and save with the adapter" },
