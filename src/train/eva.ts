@@ -27,7 +27,7 @@ import { rowsOfStep } from "./order.ts";
 import type { PreparedRows } from "./prepare.ts";
 
 /** Passes after which directions are taken as they are: tokens that keep changing never agree to tau. */
-const PASS_LIMIT = 100;
+const PASS_LIMIT = 50;
 
 /** Directions of one input, and which of them stood still in the last pass. */
 interface Found {
