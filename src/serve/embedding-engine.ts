@@ -36,10 +36,10 @@ export function openEmbeddingEngine(settings: EngineSettings, model: Model, runt
     }));
     const options = { model: base, threads, maxLength, precision, cacheDir, adapters };
     const embedder = found ?? (await openEmbedder(options, runtime));
-    const changed = found ? undefined : used.map(([number]) => folders.get(number)!).find(isChanged);
-    if (changed) {
+    if (!found && used.some(([number]) => isChanged(folders.get(number)!))) {
       await embedder.close();
-      throw new ModelError(`${changed.path} holds another adapter than when it was loaded. Load it again.`);
+      // Clients read this: they need not know where adapters lie.
+      throw new ModelError("An adapter's files are not those that were registered. Load it again, or restore them.");
     }
     opened.set(key, embedder);
     return embedder;
