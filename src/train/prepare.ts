@@ -1,14 +1,12 @@
 /** From options to everything a run needs: base, rows, and the method bound to the model with its first values. */
 
-import { existsSync, realpathSync, statSync } from "node:fs";
-import { join } from "node:path";
 import { type Adapter, createComposed, initialTensors, loadAdapter } from "../adapters/adapter.ts";
 import { type AdapterConfig, parseAdapterConfig } from "../adapters/bind.ts";
 import { TASK_HEADS } from "../adapters/config-fields.ts";
 import type { EvaStart } from "../adapters/eva.ts";
 import type { BoundMethod } from "../adapters/method.ts";
 import { savedName, savedTensors } from "../adapters/modules-to-save.ts";
-import { CONFIG_FILE, openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
+import { openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/peft-folder.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile, partOf } from "../data/folder.ts";
 import { isChat } from "../data/formats.ts";
@@ -17,7 +15,6 @@ import { splitDataset } from "../data/split.ts";
 import { UsageError } from "../errors.ts";
 import { adapterBase, baseWarning } from "../evaluate/adapters.ts";
 import { hashFile } from "../files/fingerprint.ts";
-import { readJsonObject } from "../files/json-file.ts";
 import { snapshotName } from "../files/snapshot-path.ts";
 import { weightsHash } from "../models/open.ts";
 import type { Levels } from "../precision/levels.ts";
@@ -36,6 +33,7 @@ import { classifies, embeds, labelsValues, type Task } from "../task.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { StartEvent } from "./events.ts";
 import { bindFull } from "./full.ts";
+import { furtherConfigs, methodFields, refuseFields, refuseForFull, withAlpha, withFacts } from "./method-fields.ts";
 import type { TrainOptions } from "./options.ts";
 import { saveFullModel } from "./save-full.ts";
 
@@ -237,110 +235,11 @@ function moduleOf(tensor: string): string {
   return tensor.slice(0, tensor.lastIndexOf("."));
 }
 
-/** Options that would be passed over in silence. */
-function refuseFields(options: TrainOptions, config: AdapterConfig, folder: PeftFolder | null): void {
-  const held = config as unknown as Readonly<Record<string, unknown>>;
-  const type = options.method && peftType(options.method);
-  if (folder && type && type !== config.peft_type) {
-    throw new UsageError(
-      `method ${options.method}: ${folder.path} holds a ${config.peft_type} adapter. Leave --method away.`,
-    );
-  }
-  for (const [name, value] of Object.entries(options.adapterFields)) {
-    if (!(name in held) && !furtherConfigs(options, config).some((further) => name in further))
-      throw new UsageError(`${name}: ${config.peft_type} has no such option. Leave it away.`);
-    if (folder && JSON.stringify(held[name]) !== JSON.stringify(value)) {
-      throw new UsageError(
-        `${name}: found ${JSON.stringify(value)}, but ${folder.path} was made with ${JSON.stringify(held[name])}. Leave it away, or train a new adapter without --init-adapter.`,
-      );
-    }
-  }
-}
-
-/** The options with LoHa's and LoKr's name of alpha, which PEFT spells unlike LoRA's. */
-function withAlpha(options: TrainOptions): TrainOptions {
-  const { method, adapterFields } = options;
-  if (!/^lo(ha|kr)\b/i.test(method ?? "") || !("lora_alpha" in adapterFields)) return options;
-  const { lora_alpha: alpha, ...rest } = adapterFields;
-  return { ...options, adapterFields: { ...rest, alpha } };
-}
-
-/** Configurations of the methods behind a "+": what flags set and the first method does not have is theirs. */
-function furtherConfigs({ method, adapterFields, model }: TrainOptions, first: AdapterConfig): AdapterConfig[] {
-  const theirs = Object.entries(adapterFields).filter(([name]) => !(name in first));
-  const types = (method ?? "").split("+").slice(1).map(peftType);
-  const repeated = types.find((type, i) => type === first.peft_type || types.indexOf(type) !== i);
-  if (repeated) throw new UsageError(`method ${method}: ${repeated} is named twice. Name each method once.`);
-  return types.map((peft_type) =>
-    parseAdapterConfig(
-      { ...Object.fromEntries(theirs), peft_type, base_model_name_or_path: snapshotName(model)?.id ?? model },
-      `method ${method}`,
-    ),
-  );
-}
-
-function refuseForFull(
-  { adapterFields, initAdapter, adapterConfig, precision, out }: TrainOptions,
-  { model }: Base,
-): void {
-  const given = [
-    ...Object.keys(adapterFields),
-    ...(initAdapter === null ? [] : ["--init-adapter"]),
-    ...(adapterConfig === null ? [] : ["--adapter-config"]),
-    ...(precision === "fp32" ? [] : [`--precision ${precision}`]),
-  ];
-  if (given.length > 0) {
-    throw new UsageError(
-      `${given.join(", ")}: full fine-tuning has no adapter and no frozen base. Leave it away, or choose another --method.`,
-    );
-  }
-  if (existsSync(out) && realpathSync(out) === realpathSync(model.folder)) {
-    throw new UsageError(`--out ${out} is the model itself. Choose another folder.`);
-  }
-}
-
-function peftType(method: string): string {
-  return method.toUpperCase().replaceAll("-", "_");
-}
-
 function adapterParts(adapter: Adapter): Pick<Prepared, "method" | "parameters" | "save"> {
   return {
     method: adapter.method,
     parameters: adapter.tensors,
     save: (path, tensors) => savePeftFolder(path, { ...adapter, tensors }),
-  };
-}
-
-/** The configuration's fields: those of --adapter-config, then those that flags set. */
-function methodFields(options: TrainOptions): Record<string, unknown> {
-  const path = options.adapterConfig;
-  const fromFile =
-    path === null
-      ? {}
-      : readJsonObject(statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, CONFIG_FILE) : path);
-  const type = options.method === null ? {} : { peft_type: peftType(options.method.split("+")[0]!) };
-  return { ...fromFile, ...type, ...options.adapterFields };
-}
-
-/** Fills in what the base and the task say: task type, base name, GPT-2's transposed layout. */
-function withFacts(
-  fields: Readonly<Record<string, unknown>>,
-  config: AdapterConfig,
-  { task, trace }: Setup,
-  { model }: TrainOptions,
-  added: readonly string[],
-): Record<string, unknown> {
-  const snapshot = snapshotName(model);
-  const transposed = [...trace.modules.values()].some(
-    ({ kind, spec }) => kind === "linear" && spec.layout === "in,out",
-  );
-  return {
-    ...fields,
-    task_type: config.task_type ?? peftTask(task),
-    base_model_name_or_path: config.base_model_name_or_path ?? snapshot?.id ?? model,
-    revision: config.revision ?? snapshot?.commit ?? null,
-    ...(added.length > 0 ? { modules_to_save: [...(config.modules_to_save ?? []), ...added] } : {}),
-    ...("fan_in_fan_out" in config ? { fan_in_fan_out: config.fan_in_fan_out || transposed } : {}),
   };
 }
 
