@@ -16,7 +16,7 @@ const command: Command = defineCommand({
       type: "string",
       value: "DIR",
       required: true,
-      help: "Base: a diffusers folder or hub id, or a .safetensors checkpoint",
+      help: "Base: a diffusers folder, a hub id, or embedded:NAME",
     },
     prompt: {
       type: "string",
