@@ -7,7 +7,7 @@ import { SCHEDULERS } from "../../train/schedule.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
 import type { FlagsOf, FlagTable } from "../flags.ts";
-import { onInterrupt, resumeCommand } from "../long-run.ts";
+import { followRun } from "../long-run.ts";
 import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
 
@@ -84,30 +84,15 @@ export default command;
 
 async function imageTrainCommand({ flags: given, output }: Call<typeof flags>): Promise<number> {
   const { trainImages } = await import("../../image-train/start.ts");
-  const run = trainImages(await inputOf(given));
-  const interrupt = onInterrupt(output, run.stop);
-  const show = output.json ? (event: ImageTrainEvent) => showOnError(event, output) : progressOf(output);
-  const events: ImageTrainEvent[] = [];
-  let code = 0;
-  try {
-    for await (const event of run) {
-      events.push(event);
-      output.event(event);
-      show(event);
-      if (event.event === "done") {
-        const { writeImageTrainPage } = await import("../image-train-page.ts");
-        const path = writeImageTrainPage(event.out, events, commandLine());
-        if (!output.json) output.line(`Curve and samples of the run: ${path}`);
-      }
-      if (event.event === "interrupted") {
-        output.note(`Stopped after step ${event.step}, saved in ${event.path}. Go on with:\n  ${resumeCommand()}`);
-        code = 130;
-      }
-    }
-  } finally {
-    interrupt.remove();
-  }
-  return code;
+  return followRun<ImageTrainEvent>({
+    run: trainImages(await inputOf(given)),
+    output,
+    progress: progressOf(output),
+    writePage: async (out, events) => {
+      const { writeImageTrainPage } = await import("../image-train-page.ts");
+      return writeImageTrainPage(out, events, commandLine());
+    },
+  });
 }
 
 async function inputOf(given: FlagsOf<typeof flags>): Promise<ImageTrainInput> {
@@ -133,10 +118,6 @@ async function inputOf(given: FlagsOf<typeof flags>): Promise<ImageTrainInput> {
     model: locateModel(model),
     ...(samplePrompts === undefined ? {} : { samplePrompts: await prompts(samplePrompts) }),
   } as unknown as ImageTrainInput;
-}
-
-function showOnError(event: ImageTrainEvent, output: Output): void {
-  if (event.event === "warning") output.note(`Warning: ${event.message}`);
 }
 
 /** Prints a run for people: a table at the start, one line that moves, a table at the end. */

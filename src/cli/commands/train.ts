@@ -14,7 +14,7 @@ import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
 import type { DryRun } from "../dry-run.ts";
 import { type FlagsOf, type FlagTable, kebab } from "../flags.ts";
-import { onInterrupt, resumeCommand } from "../long-run.ts";
+import { followRun } from "../long-run.ts";
 import { type Output, table } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
 import { doubts, sampleText } from "./data-check.ts";
@@ -153,30 +153,20 @@ async function trainCommand({ flags: given, output }: Call<typeof flags>): Promi
     else output.line(planTable(plan));
     return 0;
   }
-  const run = train(trainInput(given));
-  const interrupt = onInterrupt(output, run.stop);
-  const show = output.json ? (event: TrainEvent) => showOnError(event, output) : progressOf(output);
-  const events: TrainEvent[] = [];
-  let code = 0;
-  try {
-    for await (const event of run) {
-      if (event.event !== "step") events.push(event);
-      output.event(event);
-      show(event);
-      if (event.event === "done") {
-        const { writeTrainPage } = await import("../train-page.ts");
-        const path = writeTrainPage(event.out, events, commandLine());
-        if (!output.json) output.line(`Curves and facts of the run: ${path}`);
-      }
-      if (event.event === "interrupted") {
-        output.note(`Stopped after step ${event.step}, saved in ${event.path}. Go on with:\n  ${resumeCommand()}`);
-        code = 130;
-      }
-    }
-  } finally {
-    interrupt.remove();
-  }
-  return code;
+  return followRun<TrainEvent>({
+    run: train(trainInput(given)),
+    output,
+    progress: progressOf(output),
+    writePage: async (out, events) => {
+      const { writeTrainPage } = await import("../train-page.ts");
+      // Steps are read from the run's own record, which has those of earlier sessions, too.
+      return writeTrainPage(
+        out,
+        events.filter(({ event }) => event !== "step"),
+        commandLine(),
+      );
+    },
+  });
 }
 
 function trainInput(given: FlagsOf<typeof flags>): TrainInput {
@@ -216,10 +206,6 @@ function fieldValue(name: string, value: unknown): unknown {
 function moduleRule(names: readonly string[]): string | readonly string[] {
   const text = names.join(",");
   return text === "all-linear" || /[\\*+?()[\]{}|^$]/.test(text) ? text : names;
-}
-
-function showOnError(event: TrainEvent, output: Output): void {
-  if (event.event === "warning") output.note(`Warning: ${event.message}`);
 }
 
 /** Prints a run for people: a table at the start, one line that moves, a table at the end. */
