@@ -52,7 +52,9 @@ export async function snapshot(
     writeRef(repository, reference.revision, commit);
     return join(snapshotFolder(repository, commit), reference.inside);
   } catch (error) {
-    if (!(error instanceof HubUnreachable) || cached === null) throw error;
+    if (!(error instanceof HubUnreachable)) throw error;
+    if (cached === null)
+      throw new HubUnreachable(`${name}: no such folder here, and as a name on the hub: ${error.message}`);
     onWarning(`${error.message} Going on with the copy in the cache.`);
     return cached;
   }
