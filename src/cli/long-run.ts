@@ -15,7 +15,7 @@ interface RunEvent {
 interface Followed<E extends RunEvent> {
   readonly run: AsyncIterable<E> & { readonly stop: () => void };
   readonly output: Output;
-  /** Shows an event to people. */
+  /** Shows an event to people; warnings and checkpoints are shown here, for all runs alike. */
   readonly progress: (event: E) => void;
   /** Writes the page of the run in `out`, whose events these are; gives its path. */
   readonly writePage: (out: string, events: readonly E[]) => Promise<string>;
@@ -31,8 +31,11 @@ export async function followRun<E extends RunEvent>(followed: Followed<E>): Prom
     for await (const event of run) {
       events.push(event);
       output.event(event);
-      if (!output.json) progress(event);
-      else if (event.event === "warning") output.note(`Warning: ${event.message}`);
+      if (event.event === "warning") noteWarning(output, event);
+      if (!output.json) {
+        progress(event);
+        if (event.event === "checkpoint") output.line(`step ${event.step}: saved ${event.path}`);
+      }
       if (event.event === "done") {
         const path = await writePage(String(event.out), events);
         if (!output.json) output.line(`Curves and facts of the run: ${path}`);
@@ -46,6 +49,10 @@ export async function followRun<E extends RunEvent>(followed: Followed<E>): Prom
     interrupt.remove();
   }
   return code;
+}
+
+export function noteWarning(output: Output, { message }: Pick<RunEvent, "message">): void {
+  output.note(`Warning: ${message}`);
 }
 
 /** The first Ctrl-C asks the run to stop, the second ends the process. */
