@@ -4,39 +4,10 @@
  * Source of the opcodes: Python's `pickletools`.
  */
 
-import { FormatError } from "../errors.ts";
+import { pickleBytes } from "./pickle-bytes.ts";
+import { append, emptyDict, emptyList, pickleStack, popTuple, setItems } from "./pickle-stack.ts";
+import { isKind, type PickleGlobal, type PickleValue } from "./pickle-values.ts";
 import { quoteName } from "./quote.ts";
-
-export type PickleKey = string | number | bigint | boolean | null;
-
-export type PickleValue = PickleKey | Uint8Array | PickleList | PickleTuple | PickleDict | PickleGlobal | PickleObject;
-
-export interface PickleList {
-  readonly kind: "list";
-  readonly items: PickleValue[];
-}
-
-export interface PickleTuple {
-  readonly kind: "tuple";
-  readonly items: readonly PickleValue[];
-}
-
-export interface PickleDict {
-  readonly kind: "dict";
-  readonly items: Map<PickleKey, PickleValue>;
-}
-
-/** A name that the caller allowed; it stands for a type or function and is never looked up. */
-export interface PickleGlobal {
-  readonly kind: "global";
-  readonly name: string;
-}
-
-/** Something that the caller made, of a `type` that the caller knows. */
-export interface PickleObject {
-  readonly kind: "object";
-  readonly type: string;
-}
 
 export interface PickleRules {
   /** Names `module.name` that may stand in the file. */
@@ -55,11 +26,6 @@ export interface PickleResult {
 
 /** Steps of one pickle; a checkpoint takes about 30 a tensor. */
 const STEP_LIMIT = 5_000_000;
-/** Bytes of a line (the names of a global), and of a whole number. */
-const LINE_LIMIT = 1024;
-const INTEGER_LIMIT = 32;
-
-const MARK = Symbol("mark");
 
 const STOP = 0x2e;
 
@@ -91,140 +57,51 @@ const REFUSED: Readonly<Record<number, string>> = {
   152: "READONLY_BUFFER",
 };
 
-/** Reads the pickle at the start of `bytes`. Throws FormatError for everything that is not plain data. */
-export function readPickle(bytes: Uint8Array, path: string, rules: PickleRules): PickleResult {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const stack: (PickleValue | typeof MARK)[] = [];
+/** Reads the pickle at the start of `source`. Throws FormatError for everything that is not plain data. */
+export function readPickle(source: Uint8Array, path: string, rules: PickleRules): PickleResult {
+  const bytes = pickleBytes(source, path);
+  const stack = pickleStack(bytes.damaged);
   const memo = new Map<number, PickleValue>();
-  let at = 0;
 
-  const damaged = (problem: string): never => {
-    throw new FormatError(
-      `${path}: damaged pickle, byte ${at}: ${problem}. Download the file again or save it anew with torch.save.`,
-    );
-  };
-  const refuse = (what: string): never => {
-    throw new FormatError(
-      `${path}: the pickle uses ${what} (byte ${at}), which this reader refuses because pickles can run code: it takes ` +
-        "tensors, numbers, texts, lists, tuples and dictionaries only. Save a plain state dict, or a safetensors file.",
-    );
-  };
-  /** Moves on by `count` bytes and gives where they begin. */
-  const take = (count: number): number => {
-    if (count > bytes.byteLength - at)
-      return damaged(`it needs ${count} more bytes, and ${bytes.byteLength - at} are left`);
-    at += count;
-    return at - count;
-  };
-  const slice = (count: number): Uint8Array => {
-    const from = take(count);
-    return bytes.subarray(from, from + count);
-  };
-  const text = (count: number): string => {
-    try {
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(slice(count));
-    } catch (error) {
-      if (error instanceof FormatError) throw error;
-      return damaged("a text is not valid UTF-8");
-    }
-  };
-  const line = (): string => {
-    const end = bytes.subarray(at, at + LINE_LIMIT).indexOf(10);
-    if (end < 0) return damaged(`no line ends within ${LINE_LIMIT} bytes`);
-    const found = text(end);
-    take(1);
-    return found;
-  };
-  const length64 = (): number => Number(view.getBigUint64(take(8), true));
-
-  const pop = (): PickleValue => {
-    const value = stack.pop();
-    if (value === undefined || value === MARK) return damaged("its stack is empty");
-    return value;
-  };
-  const top = (): PickleValue => {
-    const value = stack.at(-1);
-    if (value === undefined || value === MARK) return damaged("its stack is empty");
-    return value;
-  };
-  const popMark = (): PickleValue[] => {
-    const mark = stack.lastIndexOf(MARK);
-    if (mark < 0) return damaged("a mark is missing");
-    const values = stack.splice(mark + 1) as PickleValue[];
-    stack.pop();
-    return values;
-  };
-  const tuple = (count: number): PickleTuple => {
-    const items: PickleValue[] = [];
-    for (let i = 0; i < count; i++) items.unshift(pop());
-    return { kind: "tuple", items };
-  };
-  const append = (values: readonly PickleValue[]): void => {
-    const list = top();
-    if (!isKind(list, "list")) throw damaged("it appends to something that is no list");
-    for (const value of values) list.items.push(value);
-  };
-  const setItems = (dict: PickleValue, pairs: readonly PickleValue[]): void => {
-    if (!isKind(dict, "dict")) throw damaged("it sets an item of something that is no dictionary");
-    if (pairs.length % 2 !== 0) damaged("a key has no value");
-    for (let i = 0; i < pairs.length; i += 2) {
-      const key = pairs[i]!;
-      if (typeof key === "object" && key !== null) throw refuse("a dictionary whose keys are no plain values");
-      dict.items.set(key, pairs[i + 1]!);
-    }
-  };
   const global = (module: PickleValue, name: PickleValue): PickleGlobal => {
     const whole = `${String(module)}.${String(name)}`;
     if (typeof module !== "string" || typeof name !== "string" || !rules.globals.has(whole)) {
-      return refuse(`the global ${quoteName(whole)}`);
+      return bytes.refuse(`the global ${quoteName(whole)}`);
     }
     return { kind: "global", name: whole };
   };
   const call = (): PickleValue => {
-    const [target, args] = [top2(), pop()];
-    pop();
+    const [args, target] = [stack.pop(), stack.pop()];
     if (!isKind(target, "global") || !isKind(args, "tuple"))
-      return refuse("a call of something that is no known function");
-    return rules.call(target.name, args.items) ?? refuse(`${target.name} with arguments it does not take`);
-  };
-  const top2 = (): PickleValue => {
-    const value = stack.at(-2);
-    return value === undefined || value === MARK ? damaged("its stack is empty") : value;
+      return bytes.refuse("a call of something that is no known function");
+    return rules.call(target.name, args.items) ?? bytes.refuse(`${target.name} with arguments it does not take`);
   };
   const remember = (key: number): void => {
-    memo.set(key, top());
+    memo.set(key, stack.top());
   };
   const recall = (key: number): PickleValue =>
-    memo.get(key) ?? (memo.has(key) ? null : damaged(`nothing is remembered as ${key}`));
-  const integer = (count: number): number | bigint => {
-    if (count > INTEGER_LIMIT) return refuse(`a whole number of ${count} bytes`);
-    let value = 0n;
-    const digits = slice(count);
-    for (let i = count - 1; i >= 0; i--) value = (value << 8n) | BigInt(digits[i]!);
-    const signed = BigInt.asIntN(8 * count, value);
-    return Number.isSafeInteger(Number(signed)) ? Number(signed) : signed;
-  };
+    memo.get(key) ?? (memo.has(key) ? null : bytes.damaged(`nothing is remembered as ${key}`));
 
   for (let steps = 0; ; steps++) {
-    if (steps > STEP_LIMIT) return refuse(`more than ${STEP_LIMIT} steps`);
-    const opcode = bytes[take(1)]!;
+    if (steps > STEP_LIMIT) return bytes.refuse(`more than ${STEP_LIMIT} steps`);
+    const opcode = bytes.byte();
     switch (opcode) {
       case STOP: {
-        const value = pop();
-        if (stack.length > 0) damaged("it ends with more than one value");
-        return { value, byteLength: at };
+        const value = stack.pop();
+        if (stack.size() > 0) bytes.damaged("it ends with more than one value");
+        return { value, byteLength: bytes.position() };
       }
       case 0x80: {
         // PROTO
-        const version = bytes[take(1)]!;
-        if (version > 5) damaged(`protocol ${version} is not known`);
+        const version = bytes.byte();
+        if (version > 5) bytes.damaged(`protocol ${version} is not known`);
         break;
       }
       case 0x95: // FRAME: only a hint of how much to read
-        take(8);
+        bytes.skip(8);
         break;
       case 0x28:
-        stack.push(MARK);
+        stack.pushMark();
         break;
       case 0x4e:
         stack.push(null);
@@ -236,94 +113,100 @@ export function readPickle(bytes: Uint8Array, path: string, rules: PickleRules):
         stack.push(false);
         break;
       case 0x4a: // BININT
-        stack.push(view.getInt32(take(4), true));
+        stack.push(bytes.int32());
         break;
       case 0x4b: // BININT1
-        stack.push(bytes[take(1)]!);
+        stack.push(bytes.byte());
         break;
       case 0x4d: // BININT2
-        stack.push(view.getUint16(take(2), true));
+        stack.push(bytes.uint16());
         break;
       case 0x8a: // LONG1
-        stack.push(integer(bytes[take(1)]!));
+        stack.push(bytes.integer(bytes.byte()));
         break;
       case 0x8b: // LONG4
-        stack.push(integer(view.getUint32(take(4), true)));
+        stack.push(bytes.integer(bytes.uint32()));
         break;
       case 0x47: // BINFLOAT
-        stack.push(view.getFloat64(take(8), false));
+        stack.push(bytes.float64());
         break;
       case 0x8c: // SHORT_BINUNICODE
       case 0x55: // SHORT_BINSTRING, which Python 2 wrote
-        stack.push(text(bytes[take(1)]!));
+        stack.push(bytes.text(bytes.byte()));
         break;
       case 0x58: // BINUNICODE
       case 0x54: // BINSTRING
-        stack.push(text(view.getUint32(take(4), true)));
+        stack.push(bytes.text(bytes.uint32()));
         break;
       case 0x8d: // BINUNICODE8
-        stack.push(text(length64()));
+        stack.push(bytes.text(bytes.length64()));
         break;
       case 0x43: // SHORT_BINBYTES
-        stack.push(slice(bytes[take(1)]!));
+        stack.push(bytes.slice(bytes.byte()));
         break;
       case 0x42: // BINBYTES
-        stack.push(slice(view.getUint32(take(4), true)));
+        stack.push(bytes.slice(bytes.uint32()));
         break;
       case 0x8e: // BINBYTES8
-        stack.push(slice(length64()));
+        stack.push(bytes.slice(bytes.length64()));
         break;
       case 0x5d: // EMPTY_LIST
-        stack.push({ kind: "list", items: [] });
+        stack.push(emptyList());
         break;
       case 0x6c: // LIST
-        stack.push({ kind: "list", items: popMark() });
+        stack.push(emptyList(stack.popMark()));
         break;
-      case 0x61: // APPEND
-        append([pop()]);
+      case 0x61: {
+        // APPEND
+        const value = stack.pop();
+        append(stack.top(), [value], bytes.damaged);
         break;
-      case 0x65: // APPENDS
-        append(popMark());
+      }
+      case 0x65: {
+        // APPENDS
+        const values = stack.popMark();
+        append(stack.top(), values, bytes.damaged);
         break;
+      }
       case 0x29: // EMPTY_TUPLE
-        stack.push(tuple(0));
+        stack.push(popTuple(stack, 0));
         break;
       case 0x85: // TUPLE1
       case 0x86:
       case 0x87: // TUPLE3
-        stack.push(tuple(opcode - 0x84));
+        stack.push(popTuple(stack, opcode - 0x84));
         break;
       case 0x74: // TUPLE
-        stack.push({ kind: "tuple", items: popMark() });
+        stack.push({ kind: "tuple", items: stack.popMark() });
         break;
       case 0x7d: // EMPTY_DICT
-        stack.push({ kind: "dict", items: new Map() });
+        stack.push(emptyDict());
         break;
       case 0x64: {
         // DICT
-        const dict: PickleDict = { kind: "dict", items: new Map() };
-        setItems(dict, popMark());
+        const dict = emptyDict();
+        setItems(dict, stack.popMark(), bytes);
         stack.push(dict);
         break;
       }
       case 0x73: {
         // SETITEM
-        const [value, key] = [pop(), pop()];
-        setItems(top(), [key, value]);
+        const [value, key] = [stack.pop(), stack.pop()];
+        setItems(stack.top(), [key, value], bytes);
         break;
       }
       case 0x75: {
         // SETITEMS
-        const pairs = popMark();
-        setItems(top(), pairs);
+        const pairs = stack.popMark();
+        setItems(stack.top(), pairs, bytes);
         break;
       }
       case 0x63: // GLOBAL
-        stack.push(global(line(), line()));
+        stack.push(global(bytes.line(), bytes.line()));
         break;
       case 0x93: {
         // STACK_GLOBAL
-        const [name, module] = [pop(), pop()];
+        const [name, module] = [stack.pop(), stack.pop()];
         stack.push(global(module, name));
         break;
       }
@@ -331,40 +214,32 @@ export function readPickle(bytes: Uint8Array, path: string, rules: PickleRules):
         stack.push(call());
         break;
       case 0x62: // BUILD: a state dict carries its modules' versions so, which nobody needs
-        pop();
-        if (!isKind(top(), "dict")) refuse("BUILD, which sets the state of an object");
+        stack.pop();
+        if (!isKind(stack.top(), "dict")) bytes.refuse("BUILD, which sets the state of an object");
         break;
       case 0x51: // BINPERSID
-        stack.push(rules.persistent(pop()) ?? refuse("a persistent id that names no storage"));
+        stack.push(rules.persistent(stack.pop()) ?? bytes.refuse("a persistent id that names no storage"));
         break;
       case 0x71: // BINPUT
-        remember(bytes[take(1)]!);
+        remember(bytes.byte());
         break;
       case 0x72: // LONG_BINPUT
-        remember(view.getUint32(take(4), true));
+        remember(bytes.uint32());
         break;
       case 0x94: // MEMOIZE
         remember(memo.size);
         break;
       case 0x68: // BINGET
-        stack.push(recall(bytes[take(1)]!));
+        stack.push(recall(bytes.byte()));
         break;
       case 0x6a: // LONG_BINGET
-        stack.push(recall(view.getUint32(take(4), true)));
+        stack.push(recall(bytes.uint32()));
         break;
       default: {
         const name = REFUSED[opcode];
-        if (name) refuse(`the opcode ${name}`);
-        damaged(`${opcode} is no opcode`);
+        if (name) bytes.refuse(`the opcode ${name}`);
+        bytes.damaged(`${opcode} is no opcode`);
       }
     }
   }
-}
-
-/** Whether a value is a container or object of this kind. */
-export function isKind<K extends "list" | "tuple" | "dict" | "global" | "object">(
-  value: PickleValue,
-  kind: K,
-): value is Extract<PickleValue, { readonly kind: K }> {
-  return typeof value === "object" && value !== null && "kind" in value && value.kind === kind;
 }

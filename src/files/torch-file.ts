@@ -8,18 +8,13 @@ import { fstatSync, realpathSync } from "node:fs";
 import { FormatError } from "../errors.ts";
 import { byteLength as bytesOf } from "../tensor/dtype.ts";
 import { sizeOf, stridesOf } from "../tensor/shape.ts";
-import {
-  isKind,
-  type PickleDict,
-  type PickleObject,
-  type PickleRules,
-  type PickleValue,
-  readPickle,
-} from "./pickle.ts";
+import { type PickleRules, readPickle } from "./pickle.ts";
+import { isKind, type PickleDict, type PickleValue } from "./pickle-values.ts";
 import { quoteName } from "./quote.ts";
 import { readExactly, withFile, withReadErrors } from "./read-file.ts";
 import type { TensorEntry } from "./safetensors-header.ts";
 import { STORED_TYPES } from "./safetensors-types.ts";
+import { isTensor, storageBytes, storageOf, TORCH_RULES } from "./torch-pickle.ts";
 import { type ReadAt, readZip } from "./zip.ts";
 
 export interface TorchFile {
@@ -29,23 +24,6 @@ export interface TorchFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
 }
 
-/** Storage classes and the types that they hold, as safetensors spells them. */
-const STORAGES: ReadonlyMap<string, string> = new Map([
-  ["torch.FloatStorage", "F32"],
-  ["torch.DoubleStorage", "F64"],
-  ["torch.HalfStorage", "F16"],
-  ["torch.BFloat16Storage", "BF16"],
-  ["torch.LongStorage", "I64"],
-  ["torch.IntStorage", "I32"],
-  ["torch.ShortStorage", "I16"],
-  ["torch.CharStorage", "I8"],
-  ["torch.ByteStorage", "U8"],
-  ["torch.BoolStorage", "BOOL"],
-]);
-const TENSOR = "torch._utils._rebuild_tensor_v2";
-const PARAMETER = "torch._utils._rebuild_parameter";
-const ORDERED = "collections.OrderedDict";
-const GLOBALS: ReadonlySet<string> = new Set([...STORAGES.keys(), TENSOR, PARAMETER, ORDERED]);
 /** Keys under which training scripts put the state dict. */
 const NESTED: readonly string[] = ["state_dict", "model_state_dict", "model", "module"];
 /** Bytes; the pickle of a checkpoint with ten thousand tensors has two million. */
@@ -53,25 +31,7 @@ const PICKLE_LIMIT = 64 * 2 ** 20;
 /** The numbers at the start of the form that torch wrote before 1.6. */
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
 const LEGACY_VERSION = 1001;
-const RANK_LIMIT = 64;
 const LISTED = 20;
-
-interface Storage extends PickleObject {
-  readonly type: "storage";
-  readonly storedType: string;
-  readonly key: string;
-  /** Elements. */
-  readonly count: number;
-}
-
-interface Found extends PickleObject {
-  readonly type: "tensor";
-  readonly storage: Storage;
-  /** Elements into the storage. */
-  readonly from: number;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-}
 
 interface Place {
   readonly offset: number;
@@ -130,7 +90,7 @@ function openZip(path: string, size: number, readAt: ReadAt): Opened {
       `${path}: its numbers are stored big-endian, needed little-endian. Save it on another machine.`,
     );
   }
-  const { value } = readPickle(readAt(offset, byteLength), path, RULES);
+  const { value } = readPickle(readAt(offset, byteLength), path, TORCH_RULES);
   const data = `${root}data/`;
   const places = [...entries].filter(([each]) => each.startsWith(data));
   return { value, places: new Map(places.map(([each, place]) => [each.slice(data.length), place])) };
@@ -146,7 +106,7 @@ function openLegacy(path: string, size: number, readAt: ReadAt): Opened {
   }
   const sizes = new Map<string, { storedType: string; count: number }>();
   const rules: PickleRules = {
-    ...RULES,
+    ...TORCH_RULES,
     persistent: (id) => {
       const storage = storageOf(id);
       if (storage) sizes.set(storage.key, storage);
@@ -188,62 +148,6 @@ function openLegacy(path: string, size: number, readAt: ReadAt): Opened {
   return { value, places };
 }
 
-const RULES: PickleRules = {
-  globals: GLOBALS,
-  persistent: storageOf,
-  call: (name, args) => {
-    if (name === TENSOR) return tensorOf(args);
-    if (name === PARAMETER) {
-      const [tensor = null] = args;
-      return isKind(tensor, "object") && tensor.type === "tensor" ? tensor : null;
-    }
-    return name === ORDERED ? orderedDict(args) : null;
-  },
-};
-
-/** ("storage", class, key, device, elements); the old form adds a view, which only tensors of torch 0.3 used. */
-function storageOf(id: PickleValue): Storage | null {
-  if (!isKind(id, "tuple")) return null;
-  const [tag, type = null, key, , count, view = null] = id.items;
-  if (tag !== "storage" || !isKind(type, "global") || typeof key !== "string" || view !== null) return null;
-  const storedType = STORAGES.get(type.name);
-  if (storedType === undefined || !isCount(count)) return null;
-  return { kind: "object", type: "storage", storedType, key, count };
-}
-
-/** (storage, offset, size, strides, requires_grad, hooks, …) */
-function tensorOf([storage = null, from, size = null, strides = null]: readonly PickleValue[]): Found | null {
-  if (!isKind(storage, "object") || storage.type !== "storage" || !isCount(from)) return null;
-  const [shape, steps] = [countsOf(size), countsOf(strides)];
-  if (!shape || !steps || shape.length !== steps.length || shape.length > RANK_LIMIT) return null;
-  const found: Found = { kind: "object", type: "tensor", storage: storage as Storage, from, shape, strides: steps };
-  return found;
-}
-
-/** OrderedDict(), or of a list of pairs. */
-function orderedDict(args: readonly PickleValue[]): PickleDict | null {
-  const [list] = args;
-  const dict: PickleDict = { kind: "dict", items: new Map() };
-  if (args.length === 0) return dict;
-  if (args.length > 1 || !isKind(list!, "list")) return null;
-  for (const pair of list.items) {
-    if (!isKind(pair, "tuple") && !isKind(pair, "list")) return null;
-    const [key, value] = pair.items;
-    if (pair.items.length !== 2 || (typeof key === "object" && key !== null)) return null;
-    dict.items.set(key!, value!);
-  }
-  return dict;
-}
-
-function countsOf(value: PickleValue): number[] | null {
-  if (!isKind(value, "tuple") && !isKind(value, "list")) return null;
-  return value.items.every(isCount) ? (value.items as number[]) : null;
-}
-
-function isCount(value: PickleValue | undefined): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-}
-
 /** The dictionary that holds tensors: the file's value itself, or one that a training script wrapped. */
 function stateDict(path: string, value: PickleValue): PickleDict {
   const holdsTensors = (each: PickleValue | undefined): each is PickleDict =>
@@ -258,10 +162,6 @@ function stateDict(path: string, value: PickleValue): PickleDict {
     `${path}: found no state dict${keys.length > 0 ? ` (it has the keys ${keys.join(", ")})` : ""}, needed a dictionary of ` +
       "tensors, or one under state_dict or model_state_dict. Save model.state_dict().",
   );
-}
-
-function isTensor(value: PickleValue): value is Found {
-  return isKind(value, "object") && value.type === "tensor";
 }
 
 function entriesOf(path: string, dict: PickleDict, places: ReadonlyMap<string, Place>): Map<string, TensorEntry> {
@@ -303,10 +203,6 @@ function entriesOf(path: string, dict: PickleDict, places: ReadonlyMap<string, P
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
   const rowMajor = stridesOf(shape);
   return sizeOf(shape) === 0 || shape.every((extent, axis) => extent === 1 || strides[axis] === rowMajor[axis]);
-}
-
-function storageBytes({ storedType, count }: { readonly storedType: string; readonly count: number }): number {
-  return bytesOf(STORED_TYPES.get(storedType)!.dtype!, count);
 }
 
 function tooLarge(path: string, bytes: number): FormatError {
