@@ -80,8 +80,11 @@ export function dequantiseBlocks({ codes, scales, middles }: Blocks, { type, blo
 /** Shares of the block's range that the steps are tried at: cutting off extremes makes all steps finer. */
 const RANGES = [1, 0.95, 0.9, 0.85, 0.8] as const;
 
-/** Codes of steps over each range, with the scale and middle that fit them best (least squares); the best range is kept. */
-function evenSteps(values: Float32Array, at: number, block: number, { codes, scales, middles }: Blocks): void {
+/**
+ * Codes of steps over each range, with the scale and middle that fit them best (least squares); the best range is kept.
+ * Numbers that lie on at most sixteen even steps already (a base that GGUF's four bits were expanded to) are held exactly.
+ */
+function evenSteps(values: Float32Array, at: number, block: number, into: Blocks): void {
   const from = at * block;
   let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (let i = from; i < from + block; i++) {
@@ -90,40 +93,70 @@ function evenSteps(values: Float32Array, at: number, block: number, { codes, sca
   }
   const width = most - least;
   if (!(width > 0)) {
-    codes.fill(0x88, from / 2, (from + block) / 2);
-    middles[at] = least;
+    into.codes.fill(0x88, from / 2, (from + block) / 2);
+    into.middles[at] = least;
+    return;
+  }
+  const own = values.subarray(from, from + block);
+  const steps = stepsAcross(own, least, most);
+  if (steps !== null) {
+    fitSteps(own, least, width / steps, at, Number.POSITIVE_INFINITY, into);
     return;
   }
   let best = Number.POSITIVE_INFINITY;
   for (const range of RANGES) {
-    const inverse = 15 / (width * range);
-    const first = least + (width * (1 - range)) / 2;
-    let [sumCode, sumValue, squares, products] = [0, 0, 0, 0];
-    for (let i = from; i < from + block; i++) {
-      const value = values[i]!;
-      const code = level(value, first, inverse);
-      sumCode += code;
-      sumValue += value;
-      squares += code * code;
-      products += code * value;
-    }
-    const spread = squares - (sumCode * sumCode) / block;
-    const scale = Math.fround((products - (sumCode * sumValue) / block) / spread);
-    const middle = Math.fround((sumValue - scale * sumCode) / block);
-    let error = 0;
-    for (let i = from; i < from + block; i++) {
-      error += (level(values[i]!, first, inverse) * scale + middle - values[i]!) ** 2;
-    }
-    if (!(error < best)) continue;
-    best = error;
-    scales[at] = scale;
-    middles[at] = middle;
-    for (let i = from; i < from + block; i += 2) {
-      const [low, high] = [level(values[i]!, first, inverse) + 8, level(values[i + 1]!, first, inverse) + 8];
-      codes[i >> 1] = low | (high << 4);
-    }
-    if (error <= 1e-12 * width * width) return;
+    best = fitSteps(own, least + (width * (1 - range)) / 2, (width * range) / 15, at, best, into);
   }
+}
+
+/** Writes the block's codes of steps from `first` on when their squared error is below `best`; the smaller error. */
+function fitSteps(
+  values: Float32Array,
+  first: number,
+  step: number,
+  at: number,
+  best: number,
+  { codes, scales, middles }: Blocks,
+): number {
+  const inverse = 1 / step;
+  let [sumCode, sumValue, squares, products] = [0, 0, 0, 0];
+  for (const value of values) {
+    const code = level(value, first, inverse);
+    sumCode += code;
+    sumValue += value;
+    squares += code * code;
+    products += code * value;
+  }
+  const spread = squares - (sumCode * sumCode) / values.length;
+  const scale = Math.fround((products - (sumCode * sumValue) / values.length) / spread);
+  const middle = Math.fround((sumValue - scale * sumCode) / values.length);
+  let error = 0;
+  for (const value of values) error += (level(value, first, inverse) * scale + middle - value) ** 2;
+  if (!(error < best)) return best;
+  scales[at] = scale;
+  middles[at] = middle;
+  const to = (at * values.length) / 2;
+  for (let i = 0; i < values.length; i += 2) {
+    const [low, high] = [level(values[i]!, first, inverse) + 8, level(values[i + 1]!, first, inverse) + 8];
+    codes[to + (i >> 1)] = low | (high << 4);
+  }
+  return error;
+}
+
+/** How far a product and a sum in float32 are off at most, relative to the largest number. */
+const ROUNDING = 2 ** -21;
+
+/** How many even steps, at most 15, lead from the least number to the most by way of all others; null when none do. */
+function stepsAcross(values: Float32Array, least: number, most: number): number | null {
+  const rounding = ROUNDING * Math.max(Math.abs(least), Math.abs(most));
+  for (let steps = 15; steps > 0; steps--) {
+    const step = (most - least) / steps;
+    if (rounding > step / 64) continue; // so close that any number would do
+    if (values.every((value) => Math.abs(value - least - Math.round((value - least) / step) * step) <= rounding)) {
+      return steps;
+    }
+  }
+  return null;
 }
 
 /** The step from -8 to 7 that is nearest. */

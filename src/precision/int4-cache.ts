@@ -24,7 +24,7 @@ import { floatSource, present } from "./cache.ts";
 import { type BlockBase, type BlockMatrix, int4Weights } from "./int4.ts";
 
 /** Raised whenever the numbers in the file would be others. */
-const VERSION = 1;
+const VERSION = 2;
 const QUADS = "nf4.quads";
 const ZEROS = "zeros";
 

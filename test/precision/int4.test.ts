@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { evaluateHere } from "../../src/evaluate/run.ts";
+import { dequantiseGguf } from "../../src/gguf/blocks.ts";
 import {
   blockFormat,
   dequantiseBlocks,
@@ -11,6 +12,8 @@ import {
   quantiseBlocks,
 } from "../../src/precision/blocks.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
+
+import { toHalf } from "../../src/tensor/half.ts";
 import { randomStream } from "../../src/tensor/random.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { TrainInput } from "../../src/train/options.ts";
@@ -104,6 +107,36 @@ test("numbers that lie on steps, constants and zeros are held exactly", () => {
   const nf4 = { type: "nf4", block: 64 } as const;
   expect(dequantiseBlocks(quantiseBlocks(quantiles, nf4), nf4)).toEqual(quantiles);
   expect(dequantiseBlocks(quantiseBlocks(new Float32Array(64), nf4), nf4)).toEqual(new Float32Array(64));
+});
+
+test.each([
+  ["Q4_0", 18, 0],
+  ["Q4_1", 20, 0.37],
+])("what GGUF's %s stands for is held as it is", (storedType, bytes, least) => {
+  const random = randomStream(3);
+  const blocks = new Uint8Array(200 * bytes).map(() => 256 * random.uniform());
+  for (let block = 0; block < 200; block++) {
+    const view = new DataView(blocks.buffer, block * bytes);
+    view.setUint16(0, toHalf(0.01 * (1 + random.uniform())), true);
+    if (least) view.setUint16(2, toHalf(-least * random.uniform()), true);
+    // Few codes, far apart or side by side: the ends of the range need not be among them.
+    if (block % 4 === 0) blocks.fill(block % 8 ? 0x59 : 0xb9, block * bytes + bytes - 15, (block + 1) * bytes);
+  }
+  const entry = {
+    name: "w",
+    dtype: null,
+    storedType,
+    shape: [200, 32],
+    path: "",
+    offset: 0,
+    byteLength: blocks.length,
+  };
+  const values = dequantiseGguf(entry, blocks);
+  const format = { type: "int4", block: 32 } as const;
+  const back = dequantiseBlocks(quantiseBlocks(values, format), format);
+  values.forEach((value, i) => {
+    expect(Math.abs(back[i]! - value)).toBeLessThan(1e-7);
+  });
 });
 
 test("NF4 takes the nearest value", () => {
