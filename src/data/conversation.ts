@@ -47,6 +47,20 @@ export function withTextArguments({ messages }: Conversation): readonly ChatMess
   );
 }
 
+/** A message with its tool calls' arguments as objects, as templates want them. Throws a DataError that begins with `where`. */
+export function withParsedArguments(
+  message: ChatMessage,
+  where: string,
+): { readonly message: ChatMessage; readonly textArguments: boolean } {
+  let textArguments = false;
+  const parsed = withCalls(message, (call) => {
+    if (typeof call["arguments"] !== "string") return call;
+    textArguments = true;
+    return { ...call, arguments: parsedArguments(call["arguments"], where) };
+  });
+  return { message: parsed, textArguments };
+}
+
 function settled(
   row: JsonObject,
   given: readonly unknown[],
@@ -73,11 +87,9 @@ function settled(
     if (value["role"] === "assistant" && weight !== 0 && !isPrompt) trained.push(i);
     const content = contentText(message["content"], at);
     const whole = { ...message, role: value["role"], ...(content === undefined ? {} : { content }) };
-    return withCalls(whole, (call) => {
-      if (typeof call["arguments"] !== "string") return call;
-      textArguments = true;
-      return { ...call, arguments: parsedArguments(call["arguments"], at) };
-    });
+    const parsed = withParsedArguments(whole, at);
+    textArguments ||= parsed.textArguments;
+    return parsed.message;
   });
   if (trained.length === 0) throw new DataError(`${where}: ${nothingToTrain(messages, more.promptLength ?? 0)}`);
   const tools = toolList(row["tools"], where);

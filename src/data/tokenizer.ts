@@ -25,8 +25,8 @@ export interface Tokenizer {
   offsets(text: string, ids: ArrayLike<number>): Offsets | null;
   /** The text of ids; unknown ids are left out. */
   decode(ids: Iterable<number>, options: { skipSpecial: boolean }): string;
-  /** A decoder for ids that come one by one; its pieces joined are `decode` of all ids. */
-  stream(options?: { skipSpecial: boolean }): TextStream;
+  /** A decoder for ids that come one by one; its pieces joined are `decode` of all ids. Special ones that are `shown` stay. */
+  stream(options?: { skipSpecial: boolean; shown?: ReadonlySet<number> }): TextStream;
   /** Id of a token by its exact text, or null. */
   idOf(token: string): number | null;
   /** eos_token; null when the files name none (`config.json` may). */
@@ -97,8 +97,8 @@ function tokenizerOf({ path, json, config, chatTemplate }: TokenizerFiles): Toke
       const shown = [...ids].filter((id) => !(skipSpecial && specialIds.has(id)));
       return cleansUp ? cleanUp(decodeRaw(shown)) : decodeRaw(shown);
     },
-    stream: ({ skipSpecial } = { skipSpecial: true }) =>
-      textStream({ decode: decodeRaw, hidden: (id) => skipSpecial && specialIds.has(id), cleansUp }),
+    stream: ({ skipSpecial, shown } = { skipSpecial: true }) =>
+      textStream({ decode: decodeRaw, hidden: (id) => skipSpecial && specialIds.has(id) && !shown?.has(id), cleansUp }),
     idOf,
     endId,
     beginId,

@@ -20,6 +20,10 @@ export interface JsonReader {
   number(): string;
   /** Consumes any value, checking it fully. */
   skip(): void;
+  /** Consumes any value, and returns its text as written. */
+  raw(): string;
+  /** Characters consumed so far. */
+  readonly at: number;
   /** Fails unless only white space is left. */
   end(): void;
 }
@@ -184,12 +188,31 @@ export function jsonReader(text: string, fail: (problem: string) => never): Json
     else at += text[at] === "f" ? 5 : 4; // null, true, false
   }
 
+  function raw(): string {
+    space();
+    const start = at;
+    skip();
+    return text.slice(start, at);
+  }
+
   function end(): void {
     space();
     if (at < text.length) refuse("the end");
   }
 
-  return { kind, object, array, string, number, skip, end };
+  return {
+    kind,
+    object,
+    array,
+    string,
+    number,
+    skip,
+    raw,
+    end,
+    get at() {
+      return at;
+    },
+  };
 }
 
 function isDigit(code: number): boolean {

@@ -1,6 +1,6 @@
 /** Generation as a caller sees it: options in, pieces out as they come, the whole at the end. */
 
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { TextStream, Tokenizer } from "../data/tokenizer.ts";
 import { ModelError, UsageError } from "../errors.ts";
 import { type Base, demandTokenizer } from "../program/setup.ts";
 import type { AdapterSet, WeightedAdapter } from "./adapter-set.ts";
@@ -34,6 +34,8 @@ export interface CompletionOptions extends Sampling {
   readonly lengthPenalty?: number;
   /** Of beams: no run of so many tokens may occur twice, the prompt counted. Default 0, which allows all. */
   readonly noRepeatNgram?: number;
+  /** Special tokens, by their texts, that the completion's text shows: marks of tool calls are such in some models. */
+  readonly shownTokens?: readonly string[];
   /** Tell each token's log probability, and those of so many best tokens beside it. */
   readonly logprobs?: number;
 }
@@ -195,11 +197,17 @@ function prepare(
     ends: own,
     sampler,
     filter: stopFilter(stop),
-    stream: base.tokenizer?.stream() ?? null,
+    stream: textStream(base, options.shownTokens),
     logprobs: logprobs ?? null,
     ...callbacks,
   });
   return { job, promptTokens: ids.length };
+}
+
+function textStream({ tokenizer }: Base, shownTokens: readonly string[] = []): TextStream | null {
+  if (!tokenizer) return null;
+  const shown = new Set(shownTokens.map((text) => tokenizer.idOf(text)).filter((id) => id !== null));
+  return tokenizer.stream({ skipSpecial: true, shown });
 }
 
 /** Null without beams. Throws UsageError for values that mean nothing, and for options that beams know nothing of. */

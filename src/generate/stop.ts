@@ -39,7 +39,7 @@ export function stopFilter(stops: readonly string[]): StopFilter {
 }
 
 /** Length of the longest end of `text` that a stop string begins with. */
-function openEnd(text: string, stops: readonly string[]): number {
+export function openEnd(text: string, stops: readonly string[]): number {
   let longest = 0;
   for (const stop of stops) {
     for (let length = Math.min(stop.length - 1, text.length); length > longest; length--) {

@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { Context, Hono } from "hono";
 import type { CompletionOptions } from "../generate/generate.ts";
+import type { ToolFormat } from "../generate/tool-format.ts";
 import { answer, type CompletionCall, chunks } from "./completions.ts";
 import { eventStream } from "./event-stream.ts";
 import type { ServedPrompt } from "./protocol.ts";
@@ -17,6 +18,7 @@ import {
 } from "./requests.ts";
 import type { Usage } from "./responses.ts";
 import { jsonBody, type Served, setOf, type Underway } from "./served.ts";
+import type { ToolUse } from "./tool-events.ts";
 
 /** Tokens of a completion whose request names no number: as vLLM, 16 for a text, what fits for a chat. */
 const COMPLETION_TOKENS = 16;
@@ -79,6 +81,7 @@ async function complete(
       choices,
       options: { ...sampling, maxLength: thread.facts.maxLength },
       adapters: held.adapters,
+      tools: toolUse(request, thread.facts.toolFormat),
       signal,
       onFirst: () => {
         mine.first = true;
@@ -99,4 +102,11 @@ async function complete(
     if (gone.signal.aborted || c.req.raw.signal.aborted) return new Response(null, { status: 499 });
     throw error;
   }
+}
+
+/** Null when the request has no tools, or nobody knows how the model calls them: it answers in text then. */
+function toolUse(request: CompletionRequest | ChatRequest, format: ToolFormat | null): ToolUse | null {
+  if (!("messages" in request) || format === null || request.tool_choice === "none") return null;
+  const names = new Set(request.tools?.map((tool) => tool.function.name));
+  return names.size === 0 ? null : { format, names, most: request.parallel_tool_calls === false ? 1 : Infinity };
 }

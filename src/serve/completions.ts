@@ -1,11 +1,13 @@
 /** Completions of one request: several prompts and choices at once, as one answer or as a stream of events. */
 
 import type { CompletionOptions } from "../generate/generate.ts";
+import { TOOL_MARKS, type ToolCall } from "../generate/tool-format.ts";
 import type { EngineThread } from "./engine-thread.ts";
 import { HttpError } from "./http-error.ts";
-import type { NamedToken, ServedCompletion, ServedPiece, ServedPrompt } from "./protocol.ts";
+import type { NamedToken, ServedCompletion, ServedPrompt } from "./protocol.ts";
 import {
   type AnswerFacts,
+  callChunks,
   endChunk,
   pieceChunk,
   roleChunk,
@@ -14,6 +16,7 @@ import {
   usageOf,
   wholeAnswer,
 } from "./responses.ts";
+import { type ChoiceEvent, type ToolUse, withToolCalls } from "./tool-events.ts";
 
 export interface CompletionCall {
   readonly thread: Pick<EngineThread, "generate">;
@@ -23,15 +26,11 @@ export interface CompletionCall {
   readonly choices: number;
   readonly options: CompletionOptions;
   readonly adapters: readonly (readonly [adapter: number, weight: number])[];
+  /** Null: what the model writes is text. */
+  readonly tools: ToolUse | null;
   readonly signal: AbortSignal;
   /** Told of the first token. */
   onFirst(): void;
-}
-
-interface Event {
-  readonly index: number;
-  readonly piece?: ServedPiece;
-  readonly completion?: ServedCompletion;
 }
 
 /** The whole answer. */
@@ -39,11 +38,13 @@ export async function answer(call: CompletionCall): Promise<{ body: Record<strin
   const count = call.prompts.length * call.choices;
   const texts = new Array<string>(count).fill("");
   const logprobs = Array.from({ length: count }, (): NamedToken[] => []);
+  const calls = Array.from({ length: count }, (): ToolCall[] => []);
   const completions = new Array<ServedCompletion>(count);
   for await (const { index, piece, completion } of events(call)) {
     if (piece) {
       texts[index] += piece.text;
       logprobs[index]!.push(...(piece.logprobs ?? []));
+      calls[index]!.push(...(piece.calls ?? []));
     }
     if (completion) completions[index] = completion;
   }
@@ -52,6 +53,7 @@ export async function answer(call: CompletionCall): Promise<{ body: Record<strin
   const choices = texts.map((text, i) => ({
     text,
     logprobs: told ? logprobs[i]! : null,
+    calls: calls[i]!,
     finish: completions[i]!.finishReason,
   }));
   return { body: wholeAnswer(call.facts, choices, usage), usage };
@@ -63,14 +65,16 @@ export async function* chunks(
   includeUsage: boolean,
 ): AsyncGenerator<Record<string, unknown>, Usage> {
   const completions: ServedCompletion[] = [];
-  const begun = new Set<number>();
+  const called = new Map<number, number>(); // calls of each choice that has begun
   for await (const { index, piece, completion } of events(call)) {
-    if (call.facts.chat && !begun.has(index)) yield roleChunk(call.facts, index);
-    begun.add(index);
+    if (call.facts.chat && !called.has(index)) yield roleChunk(call.facts, index);
+    const before = called.get(index) ?? 0;
+    called.set(index, before + (piece?.calls?.length ?? 0));
     if (piece && (piece.text !== "" || piece.logprobs)) yield pieceChunk(call.facts, index, piece);
+    for (const [i, each] of (piece?.calls ?? []).entries()) yield* callChunks(call.facts, index, before + i, each);
     if (completion) {
       completions[index] = completion;
-      yield endChunk(call.facts, index, completion);
+      yield endChunk(call.facts, index, completion.finishReason, called.get(index)! > 0);
     }
   }
   const usage = usageOf(completions, call.prompts.length);
@@ -78,11 +82,15 @@ export async function* chunks(
   return usage;
 }
 
-/** What all completions of the call do, merged; the first that fails ends them all. */
-async function* events(call: CompletionCall): AsyncGenerator<Event> {
+function events(call: CompletionCall): AsyncGenerator<ChoiceEvent> {
+  return call.tools ? withToolCalls(merged(call), call.tools) : merged(call);
+}
+
+/** What all completions of the call do; the first that fails ends them all. */
+async function* merged(call: CompletionCall): AsyncGenerator<ChoiceEvent> {
   const stop = new AbortController();
   const signal = AbortSignal.any([call.signal, stop.signal]);
-  const waiting: (Event | { readonly error: unknown })[] = [];
+  const waiting: (ChoiceEvent | { readonly error: unknown })[] = [];
   let wake: () => void = () => {};
   let open = 0;
   let first = true;
@@ -91,9 +99,10 @@ async function* events(call: CompletionCall): AsyncGenerator<Event> {
     wake();
   };
   const follow = async (index: number, prompt: ServedPrompt, choice: number): Promise<void> => {
-    const { options, adapters } = call;
-    const seed = (options.seed ?? 0) + choice;
-    const pieces = call.thread.generate({ prompt, options: { ...options, seed }, adapters }, signal);
+    const { adapters, tools } = call;
+    const seed = (call.options.seed ?? 0) + choice;
+    const options = { ...call.options, seed, ...(tools ? { shownTokens: TOOL_MARKS[tools.format] } : {}) };
+    const pieces = call.thread.generate({ prompt, options, adapters }, signal);
     try {
       for (;;) {
         const { done, value } = await pieces.next();

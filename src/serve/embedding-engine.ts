@@ -66,7 +66,7 @@ export function openEmbeddingEngine(settings: EngineSettings, model: Model, runt
 
   const { name, folder, config } = model;
   return {
-    facts: { name, folder, maxLength: maxLength ?? config.maxPositions ?? 0, kind: "embedding" },
+    facts: { name, folder, maxLength: maxLength ?? config.maxPositions ?? 0, kind: "embedding", toolFormat: null },
     load: () => ({ running: Math.min(1, waiting), waiting: Math.max(0, waiting - 1), cacheBytes: 0, prefixHits: 0 }),
     loadAdapter: (number, path) =>
       inTurn(async () => {

@@ -2,6 +2,7 @@
 
 import type { Completion, CompletionOptions } from "../generate/generate.ts";
 import type { AdapterMode } from "../generate/modes.ts";
+import type { ToolFormat } from "../generate/tool-format.ts";
 import type { Precision } from "../precision/precision.ts";
 import type { WireError } from "../wire-error.ts";
 
@@ -64,6 +65,8 @@ export interface EngineFacts {
   /** Longest prompt with its completion, in tokens. */
   readonly maxLength: number;
   readonly kind: "text" | "embedding";
+  /** How it writes calls of tools; null when that cannot be told. */
+  readonly toolFormat: ToolFormat | null;
 }
 
 export interface LoadedFacts {

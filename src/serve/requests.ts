@@ -53,10 +53,17 @@ export interface CompletionRequest extends SharedRequest {
   readonly logprobs?: number | null | undefined;
 }
 
+/** A function that the model may call; its JSON schema goes to the chat template as it is. */
+export interface Tool {
+  readonly type: "function";
+  readonly function: { readonly name: string };
+}
+
 export interface ChatRequest extends SharedRequest {
   readonly messages: readonly Message[];
-  readonly tools?: readonly unknown[] | null | undefined;
+  readonly tools?: readonly Tool[] | null | undefined;
   readonly tool_choice?: "auto" | "none" | null | undefined;
+  readonly parallel_tool_calls?: boolean | null | undefined;
   readonly max_completion_tokens?: number | null | undefined;
   readonly logprobs?: boolean | null | undefined;
   readonly top_logprobs?: number | null | undefined;
@@ -138,7 +145,16 @@ const chatRequest = z.object({
     .array(z.looseObject({ role: z.string().max(64) }))
     .min(1)
     .max(MOST.messages),
-  tools: z.array(z.unknown()).max(MOST.tools).nullish(),
+  tools: z
+    .array(
+      z.looseObject({
+        type: z.literal("function", { error: 'only tools of type "function" are known' }),
+        function: z.looseObject({ name: z.string().min(1).max(256) }),
+      }),
+    )
+    .max(MOST.tools)
+    .nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
   tool_choice: z
     .enum(["auto", "none"], { error: 'only "auto" and "none" are supported: the model decides by its template' })
     .nullish(),

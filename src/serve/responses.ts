@@ -1,5 +1,6 @@
 /** Answers in OpenAI's shapes. */
 
+import type { ToolCall } from "../generate/tool-format.ts";
 import type { NamedToken, ServedCompletion, ServedPiece } from "./protocol.ts";
 
 export interface AnswerFacts {
@@ -26,24 +27,38 @@ export function usageOf(completions: readonly ServedCompletion[], prompts: numbe
   return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
 }
 
+type FinishReason = ServedCompletion["finishReason"];
+
 interface Choice {
   readonly text: string;
   readonly logprobs: readonly NamedToken[] | null;
-  readonly finish: ServedCompletion["finishReason"] | null;
+  readonly calls: readonly ToolCall[];
+  readonly finish: FinishReason;
 }
 
 /** A whole answer. */
 export function wholeAnswer(facts: AnswerFacts, choices: readonly Choice[], usage: Usage): Record<string, unknown> {
   return {
     ...head(facts, facts.chat ? "chat.completion" : "text_completion"),
-    choices: choices.map(({ text, logprobs, finish }, index) => ({
+    choices: choices.map(({ text, logprobs, calls, finish }, index) => ({
       index,
-      ...(facts.chat ? { message: { role: "assistant", content: text, refusal: null } } : { text }),
+      ...(facts.chat ? { message: messageOf(text, calls) } : { text }),
       logprobs: logprobs && logprobsOf(facts.chat, logprobs),
-      finish_reason: reasonOf(finish),
+      finish_reason: reasonOf(finish, calls.length > 0),
     })),
     usage,
   };
+}
+
+function messageOf(text: string, calls: readonly ToolCall[]): Record<string, unknown> {
+  const message = { role: "assistant", content: text === "" && calls.length > 0 ? null : text, refusal: null };
+  if (calls.length === 0) return message;
+  const tool_calls = calls.map(({ id, name, arguments: given }) => ({
+    id,
+    type: "function",
+    function: { name, arguments: given },
+  }));
+  return { ...message, tool_calls };
 }
 
 /** The first chunk of a choice, which tells the role. */
@@ -61,13 +76,27 @@ export function pieceChunk(
   return chunk(facts, [{ index, ...body, logprobs: told, finish_reason: null }]);
 }
 
+/** A call of a tool: its name, then its arguments. `at` is its place among the choice's calls. */
+export function callChunks(
+  facts: AnswerFacts,
+  index: number,
+  at: number,
+  { id, name, arguments: given }: ToolCall,
+): Record<string, unknown>[] {
+  const head = { index: at, id, type: "function", function: { name, arguments: "" } };
+  return [head, { index: at, function: { arguments: given } }].map((each) =>
+    chunk(facts, [{ index, delta: { tool_calls: [each] }, logprobs: null, finish_reason: null }]),
+  );
+}
+
 export function endChunk(
   facts: AnswerFacts,
   index: number,
-  { finishReason }: ServedCompletion,
+  reason: FinishReason,
+  called: boolean,
 ): Record<string, unknown> {
   const body = facts.chat ? { delta: {} } : { text: "" };
-  return chunk(facts, [{ index, ...body, logprobs: null, finish_reason: reasonOf(finishReason) }]);
+  return chunk(facts, [{ index, ...body, logprobs: null, finish_reason: reasonOf(reason, called) }]);
 }
 
 export function usageChunk(facts: AnswerFacts, usage: Usage): Record<string, unknown> {
@@ -83,8 +112,9 @@ function head({ id, created, model }: AnswerFacts, object: string): Record<strin
 }
 
 /** OpenAI knows no cancelled answers; a client that went away reads none. */
-function reasonOf(reason: ServedCompletion["finishReason"] | null): "stop" | "length" | null {
-  return reason === "cancelled" ? "stop" : reason;
+function reasonOf(reason: FinishReason, called: boolean): "stop" | "length" | "tool_calls" {
+  if (reason === "length") return reason;
+  return called ? "tool_calls" : "stop";
 }
 
 function logprobsOf(chat: boolean, tokens: readonly NamedToken[]): unknown {
