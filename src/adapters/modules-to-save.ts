@@ -121,9 +121,9 @@ function savedParameter(
   };
 }
 
-/** Of a tensor that the checkpoint lacks, as transformers fills new heads: matrices normal with deviation 0.02, biases 0, gains 1. */
-export function freshValues(name: string, shape: readonly number[]): NonNullable<Parameter["fresh"]> {
+/** Of a tensor that the checkpoint lacks, as transformers fills new heads: matrices normal, biases 0, gains 1. */
+export function freshValues(name: string, shape: readonly number[], deviation = 0.02): NonNullable<Parameter["fresh"]> {
   const size = sizeOf(shape);
-  if (shape.length > 1) return (random) => normals(size, 0.02, random);
+  if (shape.length > 1) return (random) => normals(size, deviation, random);
   return () => new Float32Array(size).fill(name.endsWith(".weight") ? 1 : 0);
 }

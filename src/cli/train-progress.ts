@@ -72,6 +72,11 @@ export function planTable(plan: DryRun): string {
   ]);
 }
 
+/** Masked models draw their targets in each step: none is counted before. */
+function targetsOf({ task, targetTokens }: StartEvent): string {
+  return task === "masked-lm" && targetTokens === 0 ? "targets drawn in each step" : `${targetTokens} targets`;
+}
+
 function startTable(event: StartEvent): string {
   const share = (100 * event.trainableParameters) / event.totalParameters;
   const targets = [...new Set(event.targets.map((name) => name.slice(name.lastIndexOf(".") + 1)))].join(", ");
@@ -79,7 +84,7 @@ function startTable(event: StartEvent): string {
     ["task", event.task],
     [
       "rows",
-      `${event.rows}, ${event.targetTokens} targets${event.truncatedRows > 0 ? `, ${event.truncatedRows} cut at --max-length` : ""}`,
+      `${event.rows}, ${targetsOf(event)}${event.truncatedRows > 0 ? `, ${event.truncatedRows} cut at --max-length` : ""}`,
     ],
     ["longest", `${event.data.longestRow.tokens} tokens, line ${event.data.longestRow.line}`],
     ...(event.evalData

@@ -4,10 +4,11 @@ import { DataError } from "../errors.ts";
 import type { Task } from "../task.ts";
 import { type ChatTemplate, chatTemplateOf } from "./chat-template.ts";
 import { type Example, targetCount, tokenCount } from "./example.ts";
-import { describe, type Format, formatOf, taskOf } from "./formats.ts";
+import { describe, drawsTargets, type Format, formatOf, taskOf } from "./formats.ts";
 import { type LabelReader, labelReader } from "./labels.ts";
 import { type Row, readRows } from "./read-rows.ts";
 import { type RowSettings, readRow } from "./row-reader.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 export interface DatasetOptions extends Omit<RowSettings, "task" | "chatTemplate"> {
   /** Undefined: what the rows suggest. */
@@ -54,6 +55,7 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
   const untargeted: { line: number; truncated: boolean }[] = [];
   const truncatedLines = new Set<number>();
   let [tokens, targetTokens] = [0, 0];
+  const drawn = drawsTargets(task, format);
 
   for (const { line, value } of readRows(file)) {
     const where = `${file}:${line}`;
@@ -78,14 +80,15 @@ export function loadDataset(file: string, options: DatasetOptions): Dataset {
       );
     }
     const targets = targetCount(example, task);
-    const drawsTargets = task === "masked-lm" && format === "text";
-    if (targets === 0 && !drawsTargets) untargeted.push({ line, truncated });
+    if (targets === 0 && !(drawn && hasOrdinary(example, options.tokenizer))) untargeted.push({ line, truncated });
     examples.push(example);
     tokens += tokenCount(example);
     targetTokens += targets;
     if (truncated) truncatedLines.add(line);
   }
-  if (untargeted.length > 0) throw new DataError(untargetedMessage(file, untargeted, examples.length, task, maxLength));
+  if (untargeted.length > 0) {
+    throw new DataError(untargetedMessage(file, untargeted, { total: examples.length, task, maxLength, drawn }));
+  }
   const classes = labels.classes();
   const statistics = {
     rows: examples.length,
@@ -116,6 +119,11 @@ function survey(file: string, options: DatasetOptions): { format: Format; task: 
   return { format, task, labels: labelReader(options.labelNames, options.labelCount, names, file) };
 }
 
+/** Whether the row has a token that a mask may hide. */
+function hasOrdinary({ ids }: Example, tokenizer: Tokenizer | null): boolean {
+  return ids.some((id) => !tokenizer?.specialIds.has(id));
+}
+
 /** Compiles the tokenizer's chat template when the first row asks for it. */
 function templateReader({ tokenizer }: DatasetOptions): (where: string) => ChatTemplate {
   let template: ChatTemplate | undefined;
@@ -139,9 +147,7 @@ function labelsOf({ value }: Row, format: Format): readonly unknown[] {
 function untargetedMessage(
   file: string,
   rows: readonly { line: number; truncated: boolean }[],
-  total: number,
-  task: Task,
-  maxLength: number,
+  { total, task, maxLength, drawn }: { total: number; task: Task; maxLength: number; drawn: boolean },
 ): string {
   const [first] = rows;
   const all = rows.length === total;
@@ -152,9 +158,11 @@ function untargetedMessage(
   const more =
     rows.length === 1 ? "" : ` So have ${rows.length - 1} more (line ${others}${rows.length > 6 ? ", …" : ""}).`;
   const where = all ? `${file}: no row has a target; line ${first!.line}` : `${file}:${first!.line}: the row`;
-  const why = first!.truncated
-    ? `lost its targets when it was cut at ${maxLength} tokens. Raise --max-length, or shorten the prompt.`
-    : `has no target: every label is -100${task === "causal-lm" ? ", counted from the second token, as nothing predicts the first" : ""}. ` +
-      `Give it targets, or remove it.`;
+  const why = drawn
+    ? "has nothing but special tokens, so that there is nothing to mask. Remove it."
+    : first!.truncated
+      ? `lost its targets when it was cut at ${maxLength} tokens. Raise --max-length, or shorten the prompt.`
+      : `has no target: every label is -100${task === "causal-lm" ? ", counted from the second token, as nothing predicts the first" : ""}. ` +
+        `Give it targets, or remove it.`;
   return `${where} ${why}${all ? "" : more}`;
 }

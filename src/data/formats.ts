@@ -155,6 +155,11 @@ export function taskOf(
   );
 }
 
+/** Whether the rows' targets are drawn when a step needs them: masked models hide tokens of plain text. */
+export function drawsTargets(task: Task, format: Format): boolean {
+  return task === "masked-lm" && format === "text";
+}
+
 /** Whether rows of the format go through the chat template. */
 export function isChat(format: Format): boolean {
   return (

@@ -1,6 +1,7 @@
 /** A model with its adapters over a data set: the mean loss over all target tokens of the file, and the task's metrics. */
 
 import type { Example } from "../data/example.ts";
+import { type Masking, maskedHeldOut } from "../data/masking.ts";
 import { type BatchFacts, countTargets, prepareBatch } from "../program/batch.ts";
 import { logitsProgram, lossProgram, type MountedAdapter } from "../program/program.ts";
 import { createRunner, type Runner } from "../program/runner.ts";
@@ -30,6 +31,8 @@ export interface EvaluatorOptions {
   readonly session: SessionOptions;
   readonly setup: Setup;
   readonly adapters: readonly MountedAdapter[];
+  /** How targets are drawn; null where rows bring their own. */
+  readonly masking?: Masking | null;
 }
 
 /** Evaluates again and again with other tensors; its sessions stay open between. */
@@ -44,21 +47,23 @@ export interface Evaluator {
   close(): Promise<void>;
 }
 
-export function createEvaluator({ runtime, session, setup, adapters }: EvaluatorOptions): Evaluator {
+export function createEvaluator({ runtime, session, setup, adapters, masking = null }: EvaluatorOptions): Evaluator {
   const { model, task } = setup;
   const facts = batchFacts(setup, virtualTokens(adapters));
   const runner = (program: typeof lossProgram): Runner =>
     createRunner({ runtime, session, build: (shape) => program({ model, task, adapters, shape }) });
   const losses = runner(lossProgram);
   const logits = runner(logitsProgram);
-  const scored: Evaluator["scored"] = async (examples, tensors, visit) => {
+  const targeted = (rows: readonly Example[]): readonly Example[] => (masking ? maskedHeldOut(rows, masking) : rows);
+  const scored: Evaluator["scored"] = async (rows, tensors, visit) => {
+    const examples = targeted(rows);
     const measure = MEASURES[task]?.(classNames(model));
     const indices = new Map(examples.map((example, i) => [example, i]));
     for (const pass of passes(examples)) {
-      const rows = await scoreRows(logits, pass, facts, tensors);
+      const scores = await scoreRows(logits, pass, facts, tensors);
       pass.forEach((example, i) => {
-        visit(indices.get(example)!, rows[i]!);
-        measure?.add(example, rows[i]!);
+        visit(indices.get(example)!, scores[i]!);
+        measure?.add(example, scores[i]!);
       });
     }
     if (!measure) return meanLoss(losses, examples, facts, tensors);
@@ -68,7 +73,7 @@ export function createEvaluator({ runtime, session, setup, adapters }: Evaluator
   return {
     scored,
     evaluate: (examples, tensors) =>
-      MEASURES[task] ? scored(examples, tensors, () => {}) : meanLoss(losses, examples, facts, tensors),
+      MEASURES[task] ? scored(examples, tensors, () => {}) : meanLoss(losses, targeted(examples), facts, tensors),
     close: async () => {
       await losses.close();
       await logits.close();
@@ -90,13 +95,16 @@ async function meanLoss(
 ): Promise<Evaluation> {
   let sum = 0;
   let targetTokens = 0;
+  let hits = 0;
   for (const pass of passes(examples)) {
     const outputs = await runner.run(prepareBatch(pass, facts, 1), tensors);
     sum += Number(outputs.get("loss")!.data[0]);
+    hits += Number(outputs.get("hits")?.data[0] ?? Number.NaN);
     targetTokens += countTargets(pass, facts);
   }
   const loss = sum / targetTokens;
-  return { loss, perplexity: Math.exp(loss), targetTokens, rows: examples.length };
+  const accuracy = Number.isNaN(hits) ? {} : { accuracy: hits / targetTokens };
+  return { loss, perplexity: Math.exp(loss), targetTokens, rows: examples.length, ...accuracy };
 }
 
 /** Examples in passes of about as many tokens, rows of like length together; every row once. */

@@ -3,11 +3,12 @@
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile } from "../data/folder.ts";
 import { judgementOf } from "../data/formats.ts";
+import { MLM_PROBABILITY } from "../data/masking.ts";
 import { DataError } from "../errors.ts";
 import type { QuantType } from "../precision/blocks.ts";
 import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
-import { openBase, readData } from "../program/setup.ts";
+import { maskingOf, openBase, readData } from "../program/setup.ts";
 import type { Device, Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
 import {
@@ -32,6 +33,8 @@ export interface EvaluateInput {
   readonly maxLength?: number;
   /** Whether the prompt of prompt/completion rows is no target. */
   readonly maskPrompt?: boolean;
+  /** Masked models on plain text: the share of tokens that are hidden, the same ones each time. */
+  readonly mlmProbability?: number;
   readonly threads?: number;
   /** What computes: the CPU, or a GPU by WebGPU. */
   readonly device?: Device;
@@ -53,6 +56,7 @@ export const EVALUATE_DEFAULTS = {
   task: null,
   maxLength: 1024,
   maskPrompt: true,
+  mlmProbability: MLM_PROBABILITY as number,
   threads: 2,
   device: "cpu",
   precision: "fp32",
@@ -63,7 +67,20 @@ export const EVALUATE_DEFAULTS = {
 
 /** Loss over the whole file and the task's metrics. Throws LowrankError for data, models or adapters that do not fit. */
 export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Promise<Evaluation> {
-  const { model, data, adapters, task, maxLength, maskPrompt, threads, logits, precision, quantType, cacheDir } = {
+  const {
+    model,
+    data,
+    adapters,
+    task,
+    maxLength,
+    maskPrompt,
+    mlmProbability,
+    threads,
+    logits,
+    precision,
+    quantType,
+    cacheDir,
+  } = {
     ...EVALUATE_DEFAULTS,
     ...input,
   };
@@ -89,7 +106,8 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     model: atPrecision(settled.model, settled.trace, { precision, quantType, cacheDir, levels }),
   };
   warnOfBases(opened, base, model, input.onWarning);
-  const evaluator = createEvaluator({ runtime, session: { threads }, setup, adapters: loaded.mounted });
+  const masking = maskingOf(base, dataset, mlmProbability);
+  const evaluator = createEvaluator({ runtime, session: { threads }, setup, adapters: loaded.mounted, masking });
   try {
     if (logits === null) return await evaluator.evaluate(dataset.examples, loaded.tensors);
     const spill = spillScores(logits);

@@ -57,9 +57,10 @@ const LISTED = 100;
  * Opens a checkpoint: `config.json` with `model.safetensors`, or with `model.safetensors.index.json` and its shards, or
  * diffusers' names of them; failing these, `pytorch_model.bin` or its shards, which are read without running anything.
  * Symbolic links are followed (Hugging Face's cache is made of them). No tensor data is read. Throws ModelError for a
- * folder that is no usable checkpoint, FormatError for a damaged weights file.
+ * folder that is no usable checkpoint, FormatError for a damaged weights file. `bare` takes the configuration alone, as if the
+ * folder held no weights.
  */
-export function openCheckpoint(folder: string): Checkpoint {
+export function openCheckpoint(folder: string, { bare = false }: { readonly bare?: boolean } = {}): Checkpoint {
   const files = listFolder(folder);
   if (!files.includes("config.json")) {
     throw new ModelError(
@@ -67,6 +68,7 @@ export function openCheckpoint(folder: string): Checkpoint {
     );
   }
   const config = asModelError(() => readJsonObject(present(join(folder, "config.json"))));
+  if (bare) return { folder, config, tensors: new Map() };
   for (const layout of LAYOUTS) {
     const single = files.includes(layout.single);
     if (!single && !files.includes(layout.index)) continue;

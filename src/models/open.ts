@@ -40,9 +40,12 @@ export function weightsHash({ files }: Pick<Model, "files">): string {
   return files.map(sampleFile).join(" ");
 }
 
-/** Opens a Hugging Face folder. Reads headers only. Throws ModelError for what cannot be read as a known model. */
-export function openModel(folder: string): Model {
-  const { config: rawConfig, tensors } = openCheckpoint(folder);
+/**
+ * Opens a Hugging Face folder. Reads headers only. Throws ModelError for what cannot be read as a known model. `bare` opens
+ * it without its weights, for a training that begins with new ones.
+ */
+export function openModel(folder: string, { bare = false }: { readonly bare?: boolean } = {}): Model {
+  const { config: rawConfig, tensors } = openCheckpoint(folder, { bare });
   const architecture = findArchitecture(rawConfig["model_type"], `${folder}/config.json`);
   const source = tensorSource(folder, tensors, { spellings: (name) => spellings(architecture, name) });
   return {

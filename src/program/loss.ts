@@ -3,7 +3,7 @@
 import { gradient } from "../autodiff/gradient.ts";
 import { constantOf, scalar, type Value } from "../graph/graph.ts";
 import { relu, sigmoid, softmax } from "../graph/ops/activation.ts";
-import { abs, add, log, mul, neg, scale, shift, sub } from "../graph/ops/arithmetic.ts";
+import { abs, add, equal, log, mul, neg, scale, shift, sub, where } from "../graph/ops/arithmetic.ts";
 import { expand, reshape, sumAll } from "../graph/ops/broadcast.ts";
 import { gatherElements, scatterElements } from "../graph/ops/gather.ts";
 import { concat, slice } from "../graph/ops/movement.ts";
@@ -25,6 +25,12 @@ export function crossEntropy(scores: Value, labels: Value, smoothing = 0): Value
   return withGradient(sub(logSum, wanted), [scores], (dy) => [
     scatterElements(times(shift(shares, -smoothing / scores.shape[1]!), dy), columns, scale(neg(dy), 1 - smoothing)),
   ]);
+}
+
+/** 1 where a row's label has its largest score, else 0, for scores [n, V] and labels [n]: [n, 1]. Not differentiable. */
+export function hit(scores: Value, labels: Value): Value {
+  const right = gatherElements(scores, reshape(labels, [scores.shape[0]!, 1]));
+  return where(equal(right, reduceMax(scores, [-1])), scalar(1), scalar(0));
 }
 
 /** Σⱼ (scores − targets)² / K for scores and targets [n, K]: [n, 1]. */
@@ -86,7 +92,7 @@ export function chunkedLoss(
   ]);
 }
 
-/** The loss of each of `rows` [M, C] by itself: [M, 1]. No chunk's scores outlive it. */
+/** What `lossOf` says of each of `rows` [M, C], by itself: [M, …]. No chunk's scores outlive it. */
 export function chunkedRows(rows: Value, chunks: number, lossOf: RowLoss): Value {
   const size = rows.shape[0]! / chunks;
   const losses: Value[] = [];

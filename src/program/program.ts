@@ -6,9 +6,10 @@ import type { BoundMethod } from "../adapters/method.ts";
 import { gradient } from "../autodiff/gradient.ts";
 import { ModelError } from "../errors.ts";
 import { input, type Value } from "../graph/graph.ts";
-import { reshape } from "../graph/ops/broadcast.ts";
+import { mul } from "../graph/ops/arithmetic.ts";
+import { reshape, sumAll } from "../graph/ops/broadcast.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
-import { slice } from "../graph/ops/movement.ts";
+import { concat, slice } from "../graph/ops/movement.ts";
 import { type Head, headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { pooled } from "../models/pooling.ts";
@@ -16,7 +17,7 @@ import { createStream, type Stream } from "../models/stream.ts";
 import type { Weights } from "../models/weights.ts";
 import { embeds, labelsValues, type Task } from "../task.ts";
 import type { ProgramShape } from "./layout.ts";
-import { binaryCrossEntropy, chunkedLoss, chunkedRows, crossEntropy, type RowLoss, squaredError } from "./loss.ts";
+import { binaryCrossEntropy, chunkedLoss, chunkedRows, crossEntropy, hit, type RowLoss, squaredError } from "./loss.ts";
 import { pairLoss } from "./pair-loss.ts";
 
 /** An adapter as programs take it: bound to the model, with the name that keeps its tensors apart and its weight. */
@@ -60,10 +61,29 @@ export function trainProgram(options: ProgramOptions): Program {
   return { stream: built.stream, outputs };
 }
 
-/** Builds the loss alone. */
+/** Builds the loss alone; of a masked model also `hits`, how many targets score highest, weighted as the loss is. */
 export function lossProgram(options: ProgramOptions): Program {
   const built = buildHead(options, false);
+  if (options.task === "masked-lm") return { stream: built.stream, outputs: lossAndHits(options, built) };
   return { stream: built.stream, outputs: new Map([["loss", buildLoss(options, built, [])]]) };
+}
+
+function lossAndHits(
+  { model, shape: { M, chunks } }: ProgramOptions,
+  { weights, head, rows }: Built,
+): Map<string, Value> {
+  const labels = input("labels", "i32", [M]);
+  const measured = chunkedRows(rows, chunks, (part, from, to) => {
+    const scores = head.logits(weights, model.config as never, part);
+    const targets = slice(labels, 0, from, to);
+    return concat([crossEntropy(scores, targets), hit(scores, targets)], 1);
+  });
+  const weighted = mul(measured, reshape(input("weights", "f32", [M]), [M, 1])); // [M, 2]
+  const column = (at: number): Value => sumAll(slice(weighted, 1, at, at + 1));
+  return new Map([
+    ["loss", column(0)],
+    ["hits", column(1)],
+  ]);
 }
 
 /** Builds the loss of each target: output `losses` [M, 1]. `dropout` as in training, for a step's own forward pass. */

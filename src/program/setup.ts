@@ -2,6 +2,8 @@
 
 import type { AdapterConfig } from "../adapters/bind.ts";
 import { type Dataset, loadDataset } from "../data/dataset.ts";
+import { drawsTargets } from "../data/formats.ts";
+import { type Masking, maskingWith } from "../data/masking.ts";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { ModelError } from "../errors.ts";
 import { type Head, headOf } from "../models/architecture.ts";
@@ -25,9 +27,13 @@ export interface Setup extends Base {
   readonly head: Head<never>;
 }
 
-/** Opens a model by folder, GGUF file or `embedded:NAME`; `cacheDir` as locateModel takes it. */
-export function openBase(name: string, cacheDir: string | null = null): Base {
-  const model = openModel(locateModel(name, cacheDir));
+/** Opens a model by folder, GGUF file or `embedded:NAME`; `cacheDir` as locateModel takes it, `bare` as openModel. */
+export function openBase(
+  name: string,
+  cacheDir: string | null = null,
+  options: { readonly bare?: boolean } = {},
+): Base {
+  const model = openModel(locateModel(name, cacheDir), options);
   const tokenizer = loadTokenizer(model.folder);
   return { model, tokenizer, endId: tokenizer?.endId ?? firstId(model.rawConfig["eos_token_id"]) };
 }
@@ -102,6 +108,15 @@ export function readData(base: Base, file: string, { task, maxLength, maskPrompt
   // The rows named the task: now the model's outputs can be checked, too.
   const found = task === undefined && classifies(data.task) && !lacksHead(model, data.task);
   return found ? readData(base, file, { task: data.task, maxLength, maskPrompt }) : data;
+}
+
+/** How targets are drawn in rows of text for masked-lm; null where rows bring their own. */
+export function maskingOf(
+  { model, tokenizer }: Base,
+  { task, format }: Pick<Dataset, "task" | "format">,
+  probability: number,
+): Masking | null {
+  return drawsTargets(task, format) ? maskingWith(tokenizer, probability, model.folder) : null;
 }
 
 /** Tokens that texts to embed are cut at. */

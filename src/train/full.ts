@@ -5,11 +5,12 @@ import { freshValues } from "../adapters/modules-to-save.ts";
 import { wholeTensors } from "../adapters/whole.ts";
 import type { ModelTrace } from "../models/trace.ts";
 
-export function bindFull(trace: ModelTrace): BoundMethod {
+/** `deviation` is that of new matrices, where the checkpoint lacks some: config.json's `initializer_range`. */
+export function bindFull(trace: ModelTrace, deviation?: number): BoundMethod {
   const parameters = new Map<string, Parameter>(
     [...trace.tensors].map(([name, shape]) => [
       name,
-      { key: name, shape, init: null, checkpoint: name, fresh: freshValues(name, shape) },
+      { key: name, shape, init: null, checkpoint: name, fresh: freshValues(name, shape, deviation) },
     ]),
   );
   return wholeTensors({ tensors: parameters, targets: [...trace.modules.keys()] });

@@ -1,6 +1,7 @@
 /** What a step computes: loss and gradients of its rows, added up over passes. */
 
 import type { Example } from "../data/example.ts";
+import { type Masking, maskedStep } from "../data/masking.ts";
 import { createEvaluator } from "../evaluate/evaluate.ts";
 import { type BatchFacts, countTargets, prepareBatch } from "../program/batch.ts";
 import { textsOf } from "../program/pair-loss.ts";
@@ -41,14 +42,17 @@ export interface ObjectiveOptions {
   readonly prepack: boolean;
   readonly limits: Omit<PassLimits, "cost">;
   readonly facts: BatchFacts;
+  /** How targets are drawn; null where rows bring their own. */
+  readonly masking: Masking | null;
   /** As TrainOptions has them. */
   readonly labelSmoothing: number;
   readonly modelDropout: boolean;
 }
 
-/** Cross-entropy, or squared error, against the rows' own targets, each weighing the same. */
+/** Cross-entropy, or squared error, against the rows' own targets or those that masking draws, each weighing the same. */
 export function supervised(options: ObjectiveOptions): Objective {
-  const { runtime, session, setup, adapter, recompute, prepack, facts, labelSmoothing, modelDropout } = options;
+  const { runtime, session, setup, adapter, recompute, prepack, facts, masking, labelSmoothing, modelDropout } =
+    options;
   const { model, task } = setup;
   const trainer = createRunner({
     runtime,
@@ -57,10 +61,11 @@ export function supervised(options: ObjectiveOptions): Objective {
       trainProgram({ model, task, adapters: [adapter], shape, recompute, labelSmoothing, modelDropout }),
   });
   const sums = gradientSums(runtime);
-  const evaluator = createEvaluator({ runtime, session, setup, adapters: [adapter] });
+  const evaluator = createEvaluator({ runtime, session, setup, adapters: [adapter], masking });
   const limits = { ...options.limits, cost: facts.cost };
   return {
-    step: async (rows, parameters, draw, stop) => {
+    step: async (given, parameters, draw, stop) => {
+      const rows = masking ? maskedStep(given, masking, draw) : given;
       const targetTokens = countTargets(rows, facts);
       const sum = sums.begin(parameters);
       let loss = 0;

@@ -1,6 +1,7 @@
 /** What a training run is told: one typed record, defaults in one place. The command line's flags are these names. */
 
 import { z } from "zod";
+import { MLM_PROBABILITY } from "../data/masking.ts";
 import { UsageError } from "../errors.ts";
 import { QUANT_TYPES, type QuantType } from "../precision/blocks.ts";
 import { PRECISIONS, type Precision, QUANT_TYPE } from "../precision/precision.ts";
@@ -57,6 +58,10 @@ export interface TrainOptions {
   readonly labelSmoothing: number;
   /** Whether training draws the dropout that the checkpoint's config.json has rates for. */
   readonly modelDropout: boolean;
+  /** Masked models on plain text: the share of tokens that each step hides. */
+  readonly mlmProbability: number;
+  /** Full training with new weights, whatever weights lie beside config.json. */
+  readonly fromScratch: boolean;
   readonly scheduler: Scheduler;
   readonly warmupSteps: number;
   /** Share of all steps; used when warmupSteps is 0. */
@@ -134,6 +139,8 @@ const schema = z.strictObject({
   loraplusRatio: z.number().positive().nullable().default(null),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   modelDropout: z.boolean().default(false),
+  mlmProbability: z.number().gt(0).lte(1).default(MLM_PROBABILITY),
+  fromScratch: z.boolean().default(false),
   scheduler: z.enum(SCHEDULERS).default("linear"),
   warmupSteps: z.number().int().min(0).default(0),
   warmupRatio: z.number().min(0).max(1).default(0),

@@ -10,17 +10,20 @@ import { openPeftFolder, type PeftFolder, savePeftFolder } from "../adapters/pef
 import type { Dataset } from "../data/dataset.ts";
 import { dataFile, partOf } from "../data/folder.ts";
 import { isChat } from "../data/formats.ts";
+import type { Masking } from "../data/masking.ts";
 import { recordedTask, templateHash, writeProvenance } from "../data/provenance.ts";
 import { splitDataset } from "../data/split.ts";
 import { UsageError } from "../errors.ts";
 import { adapterBase, baseWarning } from "../evaluate/adapters.ts";
 import { hashFile } from "../files/fingerprint.ts";
 import { snapshotName } from "../files/snapshot-path.ts";
+import { readNumber } from "../models/config.ts";
 import { weightsHash } from "../models/open.ts";
 import type { Levels } from "../precision/levels.ts";
 import { atPrecision } from "../precision/precision.ts";
 import {
   type Base,
+  maskingOf,
   openBase,
   peftTask,
   readData,
@@ -43,6 +46,8 @@ export interface Prepared {
   readonly evalData: Dataset | null;
   /** Where the held-out rows come from. */
   readonly evalSource: StartEvent["evalData"];
+  /** How targets are drawn; null where the rows bring their own. */
+  readonly masking: Masking | null;
   readonly method: BoundMethod;
   readonly parameters: ReadonlyMap<string, FloatTensor>;
   readonly warnings: readonly string[];
@@ -75,8 +80,11 @@ export function prepare(given: TrainOptions, levels: Levels): Prepared {
 /** `levels` as byteLevels finds them, for a base in eight bits. */
 export function prepareRows(given: TrainOptions, levels: Levels): PreparedRows {
   const options = withAlpha(withFiles(given));
-  const bare = openBase(options.model, options.cacheDir);
   const full = options.method === "full";
+  if (options.fromScratch && !full) {
+    throw new UsageError("fromScratch: new weights are trained whole. Add --method full.");
+  }
+  const bare = openBase(options.model, options.cacheDir, { bare: options.fromScratch });
   const folder = options.initAdapter === null ? null : openPeftFolder(options.initAdapter);
   if (full) refuseForFull(options, bare);
   const fields = full || folder ? null : methodFields(options);
@@ -108,13 +116,15 @@ export function prepareRows(given: TrainOptions, levels: Levels): PreparedRows {
       "tokensPerBatch: the rows of a batch are ranked against one another, and cannot be cut up. Use --batch-size.",
     );
   }
-  const settled = settle(base, data.task, suppliedBy(base, folder, configured, data.task));
+  const masking = maskingOf(base, data, options.mlmProbability);
+  const absent = options.fromScratch ? () => true : suppliedBy(base, folder, configured, data.task);
+  const settled = settle(base, data.task, absent);
   const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };
   const warning = folder && baseWarning(folder, base, options.model);
   const added = folder || full ? [] : newModules(setup, configured!);
   const warnings = [...(warning ? [warning] : []), ...(added.length > 0 ? [newModulesWarning(added, setup)] : [])];
   const fingerprint = fingerprintOf(options, base, folder, fields);
-  const common = { warnings, setup, data, evalData, evalSource, fingerprint };
+  const common = { warnings, setup, data, evalData, evalSource, masking, fingerprint };
   return { options, base, folder, fields, configured, added, common };
 }
 
@@ -124,7 +134,7 @@ export function withMethod(rows: PreparedRows, start: EvaStart | null): Prepared
   const { setup } = common;
   const note = (path: string): void => writeProvenance(path, provenanceOf(options, common, base));
   if (configured === null) {
-    const method = bindFull(setup.trace);
+    const method = bindFull(setup.trace, readNumber(base.model.rawConfig, "initializer_range", 0.02));
     const parameters = initialTensors(method, base.model, options.seed);
     return {
       ...common,

@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { maskedStep } from "../data/masking.ts";
 import { LowrankError, messageOf } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { byteLevels } from "../precision/levels.ts";
@@ -80,7 +81,7 @@ interface Run {
 
 async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const { options, run, order, total, state, runtime, stopRequested, started } = given;
-  const { setup, data, method } = run;
+  const { setup, data, method, masking } = run;
   let best = state.best;
   const history = [...state.history];
   const losses = history.flatMap((event) => (event.event === "step" ? [event.loss] : []));
@@ -89,12 +90,14 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const facts = batchFacts(setup, method.virtual, options.packing);
   const program = { model: setup.model, task: setup.task, adapters: [adapter] };
   const kind = preferenceLossOf(options, data);
-  const { recompute, tokensPerBatch, warning } = planMemory(options, program, data.examples, facts);
+  const targeted = masking ? maskedStep(data.examples, masking, 0) : data.examples;
+  const { recompute, tokensPerBatch, warning } = planMemory(options, program, targeted, facts);
   const limits = { batchSize: options.batchSize, tokensPerBatch };
   const { labelSmoothing, modelDropout } = options;
   // Bytes are multiplied exactly, so that packing changes no bit; recomputed products would double the copies.
   const prepack = options.precision === "int8" && !recompute;
-  const common = { runtime, session, setup, adapter, recompute, prepack, limits, facts, labelSmoothing, modelDropout };
+  const computed = { setup, adapter, recompute, prepack, limits, facts, masking, labelSmoothing, modelDropout };
+  const common = { runtime, session, ...computed };
   const reference = options.initAdapter === null ? null : { adapter, tensors: run.parameters };
   const objective = kind === null ? supervised(common) : preferences({ ...common, kind, options, reference });
   const sampler = createSampler(options, run, { runtime, session, setup, adapter });

@@ -57,9 +57,8 @@ export async function run(
   const events: TrainEvent[] = [];
   for await (const event of trainHere(all, { runtime: nodeRuntime, ...environment })) events.push(event);
   const file = (path: string): string => readFileSync(join(out, path), "utf8");
-  const tensors = events.some(({ event }) => event === "done")
-    ? readTensors(openSafetensors(join(out, "adapter_model.safetensors")))
-    : new Map();
+  const weightsFile = join(out, `${input.method === "full" ? "model" : "adapter_model"}.safetensors`);
+  const tensors = events.some(({ event }) => event === "done") ? readTensors(openSafetensors(weightsFile)) : new Map();
   return {
     events,
     steps: events.filter((event) => event.event === "step"),

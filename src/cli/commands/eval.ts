@@ -36,6 +36,7 @@ const command: Command = defineCommand({
     },
     maxLength: { type: "integer", help: "Tokens a row; longer ones are cut on the right" },
     maskPrompt: { type: "boolean", help: "Count the prompt's tokens, too" },
+    mlmProbability: { type: "number", help: "Masked models: share of a text's tokens that are hidden" },
     generate: {
       type: "boolean",
       help: "Write a completion for every prompt, too, and score it against the rows' (BLEU, NIST, METEOR, ROUGE-L, CIDEr)",

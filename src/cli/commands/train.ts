@@ -87,6 +87,8 @@ const flags = {
   loraplusRatio: { type: "number", help: "LoRA+: how many times faster B learns than A" },
   labelSmoothing: { type: "number", help: "Share of each target spread over all classes, in training alone" },
   modelDropout: { type: "boolean", help: "Draw the dropout of the checkpoint's own config.json" },
+  mlmProbability: { type: "number", help: "Masked models: share of a text's tokens that each step hides" },
+  fromScratch: { type: "boolean", help: "With --method full: begin with new weights by config.json alone" },
   scheduler: { type: "string", help: "Course of the learning rate", choices: SCHEDULERS },
   warmupSteps: { type: "integer", help: "Steps in which the learning rate rises" },
   warmupRatio: { type: "number", help: "The same as a share of all steps" },
