@@ -18,7 +18,7 @@ import { floatTensor } from "../../dist/tensor/tensor.js";
 const OUT = ".cache/embedded-images";
 const PIXELS = 32;
 /** Pictures of each scene for training. */
-const VIEWS = 4;
+const VIEWS = 12;
 
 const UNET_CONFIG = {
   _class_name: "UNet2DConditionModel",
@@ -72,6 +72,13 @@ const SCHEDULER_CONFIG = {
 
 const json = (path, value) => writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
 
+/** Any two colours, instead of those that captions name. */
+function anyPaints(seed) {
+  const random = randomStream(seed, hashText("paints"));
+  const colour = () => [0, 1, 2].map(() => 255 * random.uniform());
+  return { fill: colour(), ground: colour() };
+}
+
 function writePictures(folder, seeds, styles = ["flat"]) {
   mkdirSync(folder, { recursive: true });
   const lines = [];
@@ -79,7 +86,15 @@ function writePictures(folder, seeds, styles = ["flat"]) {
     for (const style of styles) {
       for (const seed of seeds(i)) {
         const file_name = `${String(i).padStart(3, "0")}-${style}-${seed}.png`;
-        writeFileSync(`${folder}/${file_name}`, encodePng(drawScene(scene, style, PIXELS, 1000 * i + seed)));
+        const at = 1000 * i + seed;
+        const picture = drawScene(
+          scene,
+          style === "any" ? "flat" : style,
+          PIXELS,
+          at,
+          style === "any" ? anyPaints(at) : undefined,
+        );
+        writeFileSync(`${folder}/${file_name}`, encodePng(picture));
         lines.push(JSON.stringify({ file_name, text: captionOf(scene) }));
       }
     }
@@ -154,8 +169,9 @@ function writeComponent(folder, file, config, kind) {
 
 rmSync(OUT, { recursive: true, force: true });
 writePictures(`${OUT}/train`, () => Array.from({ length: VIEWS }, (_, view) => view));
-// The autoencoder sees every way of drawing, as one of real pictures would; the UNet and the text encoder only one.
-writePictures(`${OUT}/pictures`, () => [0, 1], ["flat", "ink", "night"]);
+// The autoencoder sees every way of drawing and any colours, as one of real pictures would, so that it keeps all three
+// channels apart; the UNet and the text encoder see flat shapes of named colours alone.
+writePictures(`${OUT}/pictures`, () => [0, 1], ["flat", "ink", "night", "any"]);
 writePictures(`${OUT}/held`, (i) => (i % 8 === 3 ? [99] : []));
 
 const { vocab, pairs } = tokenizer(SCENES.map(captionOf), 200);

@@ -63,6 +63,8 @@ export interface ImageTrainOptions {
   readonly betas: readonly [number, number];
   readonly eps: number;
   readonly maxGradNorm: number;
+  /** Decay of a running average of what is trained, which is then measured and saved in its place; null keeps none. */
+  readonly ema: number | null;
   /** γ of min-SNR weighting (Hang et al. 2023); null: every step of noise counts alike. */
   readonly minSnrGamma: number | null;
   readonly noiseOffset: number;
@@ -117,6 +119,7 @@ const schema = z.strictObject({
   betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
   eps: z.number().positive().default(1e-8),
   maxGradNorm: z.number().min(0).default(1),
+  ema: z.number().min(0).lt(1).nullable().default(null),
   minSnrGamma: z.number().positive().nullable().default(null),
   noiseOffset: z.number().min(0).default(0),
   seed: z.number().int().min(0).default(0),

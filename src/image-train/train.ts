@@ -1,20 +1,19 @@
 /** Training on images, as a stream of events. It reads top to bottom: prepare, resume, steps, evaluation, result. */
 
-import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { openPipeline, type Pipeline } from "../diffusion/pipeline.ts";
 import { readImageLora } from "../diffusion/read-lora.ts";
 import { LowrankError, UsageError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
-import { sampleFile } from "../files/fingerprint.ts";
 import { pixelsPerLatent } from "../models/autoencoder-kl.ts";
 import type { Runtime } from "../runtime/session.ts";
 import { sizeOf } from "../tensor/shape.ts";
-import { adamwStep, clipFactor, createMoments, globalNorm } from "../train/adamw.ts";
+import { adamwStep, clipFactor, globalNorm } from "../train/adamw.ts";
+import { averageStep, exchange } from "../train/average.ts";
 import { makeFolder } from "../train/make-folder.ts";
 import { type OrderOptions, rowsOfStep, stepsPerEpoch } from "../train/order.ts";
 import { scheduleFactor } from "../train/schedule.ts";
-import { listCheckpoints, loadState, type RunState, saveState } from "../train/state.ts";
+import { listCheckpoints, saveState } from "../train/state.ts";
 import { autoencoderObjective } from "./autoencoder-objective.ts";
 import { bucketSizes, checkSide, type Size } from "./buckets.ts";
 import { withTrigger } from "./captions.ts";
@@ -23,14 +22,13 @@ import type { ImageEvalEvent, ImageSampleEvent, ImageStepEvent, ImageTrainEvent 
 import { type ImageItem, readImageFolder } from "./image-folder.ts";
 import type { ImageObjective } from "./objective.ts";
 import { type ImageTrainInput, type ImageTrainOptions, imageTrainOptions } from "./options.ts";
+import { fingerprintOf, type Seen, startState } from "./resume.ts";
 import { drawSamples } from "./samples.ts";
 import { saveTrained } from "./save.ts";
-import { type Trained, trainedBranches, trainedWhole, weightsFile } from "./trained.ts";
+import { type Trained, trainedBranches, trainedWhole } from "./trained.ts";
 
 /** Options, history and times of a finished run, in its folder. */
 const REPORT_FILE = "training.json";
-
-type Seen = ImageStepEvent | ImageEvalEvent | ImageSampleEvent;
 
 export interface ImageTrainEnvironment {
   readonly runtime: Runtime;
@@ -76,7 +74,14 @@ export async function* trainImagesHere(
     const state = startState(options, trained, fingerprint, total);
     const history: Seen[] = [...state.history];
     const facts = { images: data.train.length, steps: total, tags: tagsOf(data.train, options.trigger) };
-    const save = (folder: string): readonly string[] => saveTrained(folder, pipeline, trained, options, facts);
+    /** Around whatever looks at the tensors: they are the average's meanwhile. */
+    const swap = (): void => void (state.average && exchange(state.average, trained.parameters));
+    const save = (folder: string): readonly string[] => {
+      swap();
+      const files = saveTrained(folder, pipeline, trained, options, facts);
+      swap();
+      return files;
+    };
     const checkpoint = (step: number): string =>
       saveState<Seen>(
         options.out,
@@ -108,15 +113,19 @@ export async function* trainImagesHere(
     const evalEvery = options.evalSteps ?? stepsPerEpoch(order);
     const sampleEvery = options.sampleSteps ?? evalEvery;
     const evaluate = async (step: number): Promise<ImageEvalEvent> => {
+      swap();
       const event = { event: "eval", step, loss: await objective!.evaluate!() } as const;
+      swap();
       history.push(event);
       return event;
     };
     const sample = async function* (step: number): AsyncGenerator<ImageSampleEvent> {
+      swap();
       for await (const event of drawSamples(pipeline, trained.adapter, options, step, runtime)) {
         history.push(event);
         yield event;
       }
+      swap();
     };
     if (objective.evaluate && history.length === 0) yield await evaluate(0);
     if (options.samplePrompts.length > 0 && !history.some(({ event }) => event === "sample")) yield* sample(0);
@@ -141,6 +150,7 @@ export async function* trainImagesHere(
       const rate = learningRate * scheduleFactor(options.scheduler, step, options.warmupSteps, total);
       const factor = clipFactor(gradNorm, options.maxGradNorm);
       adamwStep(trained.parameters, gradients, state.moments, options, { step, learningRate: rate, factor, rateOf });
+      if (state.average) averageStep(state.average, trained.parameters, { step, decay: options.ema! });
       const seconds = (performance.now() - begun) / 1000;
       const event: ImageStepEvent = {
         event: "step",
@@ -219,60 +229,6 @@ function trainedBy(pipeline: Pipeline, options: ImageTrainOptions): Trained {
   if (method === "autoencoder") return trainedWhole(pipeline, ["vae"]);
   if (method === "full") return trainedWhole(pipeline, ["unet", ...(trainTextEncoder ? ["text_encoder"] : [])]);
   return trainedBranches(pipeline, options, initAdapter === null ? null : readImageLora(initAdapter, pipeline).adapter);
-}
-
-/** Everything that must be the same in a run that goes on. */
-function fingerprintOf(
-  pipeline: Pipeline,
-  options: ImageTrainOptions,
-  items: readonly ImageItem[],
-): Record<string, unknown> {
-  const {
-    out: _out,
-    maxSteps: _steps,
-    epochs: _epochs,
-    resume: _resume,
-    threads: _threads,
-    saveSteps: _saves,
-    saveLimit: _limit,
-    samplePrompts: _prompts,
-    sampleSteps: _sampled,
-    model: _model,
-    data: _data,
-    evalData: _held,
-    classData: _prior,
-    ...kept
-  } = options;
-  const files = ["unet", "vae", ...pipeline.textEncoders.map(({ component }) => component)]
-    .map((component) => weightsFile(pipeline.folder, component))
-    .filter((path) => existsSync(path));
-  return {
-    ...kept,
-    base: files.map(sampleFile).join(" "),
-    data: items.map(({ path, caption, repeats }) => [path, statSync(path).size, caption, repeats]),
-  };
-}
-
-/** A fresh state, or that of the checkpoint that `--resume` names, whose tensors go into `trained`. */
-function startState(
-  options: ImageTrainOptions,
-  { parameters }: Trained,
-  fingerprint: Record<string, unknown>,
-  total: number,
-): RunState<Seen> {
-  const newest = listCheckpoints(options.out).at(-1);
-  if (options.resume === false && newest) {
-    throw new LowrankError(
-      `${options.out} holds checkpoints of an earlier run (${newest.path}). Go on from them with --resume, or choose another --out.`,
-    );
-  }
-  const path = options.resume === true ? newest?.path : options.resume;
-  if (path === undefined || path === false) {
-    return { step: 0, parameters, moments: createMoments(parameters), best: null, fingerprint, total, history: [] };
-  }
-  const state = loadState<Seen>(path, { fingerprint, total }, parameters);
-  for (const [key, { data }] of state.parameters) parameters.get(key)!.data.set(data);
-  return state;
 }
 
 function tagsOf(items: readonly ImageItem[], trigger: string | null): Record<string, number> {

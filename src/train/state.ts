@@ -9,6 +9,7 @@ import { openSafetensors, readTensor, writeSafetensors } from "../files/safetens
 import { sameShape } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import type { Moments } from "./adamw.ts";
+import type { Average } from "./average.ts";
 import type { EvalEvent, SampleEvent, StepEvent } from "./events.ts";
 
 const STATE_FILE = "trainer_state.json";
@@ -40,6 +41,8 @@ export interface RunState<E = Seen> {
   readonly step: number;
   readonly parameters: ReadonlyMap<string, FloatTensor>;
   readonly moments: Moments;
+  /** Left away by runs that keep none. */
+  readonly average?: Average | null;
   readonly best: BestSoFar | null;
   /** Everything that must be the same in a run that goes on from here, by name. */
   readonly fingerprint: Readonly<Record<string, unknown>>;
@@ -62,6 +65,7 @@ export function saveState<E>(out: string, state: RunState<E>, limit: number, sav
     tensors.push([`parameter/${key}`, state.parameters.get(key)!]);
     tensors.push([`first/${key}`, floatTensor(shape, state.moments.first.get(key)!)]);
     tensors.push([`second/${key}`, floatTensor(shape, state.moments.second.get(key)!)]);
+    if (state.average) tensors.push([`average/${key}`, floatTensor(shape, state.average.get(key)!)]);
   }
   writeSafetensors(join(partial, OPTIMIZER_FILE), tensors);
   if (state.best) writeSafetensors(join(partial, BEST_FILE), state.best.tensors);
@@ -130,6 +134,7 @@ export function loadState<E = Seen>(
     step: Number(state["step"]),
     parameters: all("parameter"),
     moments: { first: numbers("first"), second: numbers("second") },
+    average: [...tensors.keys()].some((key) => key.startsWith("average/")) ? numbers("average") : null,
     best: best && { ...best, tensors: readBest(path, shapes) },
     fingerprint,
     total: planned,

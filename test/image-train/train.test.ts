@@ -45,6 +45,7 @@ function options(out: string, more: Partial<ImageTrainInput> = {}): ImageTrainIn
     flip: true,
     minSnrGamma: 5,
     noiseOffset: 0.05,
+    ema: 0.6,
     threads: 1,
     ...more,
   };

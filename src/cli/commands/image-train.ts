@@ -49,6 +49,7 @@ const flags = {
   betas: { type: "numbers", help: "AdamW's averages" },
   eps: { type: "number", help: "AdamW's epsilon" },
   maxGradNorm: { type: "number", help: "Gradients are scaled down to this norm; 0 never" },
+  ema: { type: "number", help: "Measure and save a running average with this decay (0.999 is usual)" },
   minSnrGamma: { type: "number", help: "Weigh steps of noise by min-SNR with this gamma (5 is usual)" },
   noiseOffset: { type: "number", help: "Shift of each channel's noise" },
   seed: { type: "integer", help: "Fixes initial values, order, noise and crops" },

@@ -17,7 +17,7 @@ export interface Scene {
 }
 
 type Point = readonly [x: number, y: number];
-type Rgb = readonly [red: number, green: number, blue: number];
+export type Rgb = readonly [red: number, green: number, blue: number];
 /** Signed distance to the shape's edge, negative inside; a shape fills about the unit circle, y grows downwards. */
 type Distance = (x: number, y: number) => number;
 
@@ -81,8 +81,19 @@ export function captionOf({ shape, colour, background, size }: Scene): string {
   return `a ${size} ${colour} ${shape} on a ${background} background`;
 }
 
-/** Draws a scene; place and turn are fixed by `seed`. */
-export function drawScene(scene: Scene, style: Style, pixels: number, seed: number): RgbImage {
+export interface Paints {
+  readonly fill: Rgb;
+  readonly ground: Rgb;
+}
+
+/** Draws a scene; place and turn are fixed by `seed`. `paints` may stand for the colours that it names. */
+export function drawScene(
+  scene: Scene,
+  style: Style,
+  pixels: number,
+  seed: number,
+  paints: Paints = { fill: COLOURS[scene.colour]!, ground: BACKGROUNDS[scene.background]! },
+): RgbImage {
   const random = randomStream(seed, 0x5ce4e5);
   const scale = SIZES[scene.size]! * (0.92 + 0.16 * random.uniform());
   const room = 1 - scale * 0.95;
@@ -96,19 +107,18 @@ export function drawScene(scene: Scene, style: Style, pixels: number, seed: numb
       const at: Point = [(2 * column + 1) / pixels - 1 - cx, (2 * row + 1) / pixels - 1 - cy];
       const [x, y] = turned(at, -angle);
       const d = scale * distance(x / scale, y / scale);
-      data.set(paint(style, scene, d, edge).map(Math.round), 3 * (row * pixels + column));
+      data.set(paint(style, paints, d, edge).map(Math.round), 3 * (row * pixels + column));
     }
   }
   return { width: pixels, height: pixels, data };
 }
 
 /** The colour of a pixel at distance `d` from the edge. */
-function paint(style: Style, { colour, background }: Scene, d: number, edge: number): Rgb {
+function paint(style: Style, { fill, ground }: Paints, d: number, edge: number): Rgb {
   const inside = share(-d, edge);
-  const fill = COLOURS[colour]!;
   switch (style) {
     case "flat":
-      return blend(BACKGROUNDS[background]!, fill, inside);
+      return blend(ground, fill, inside);
     case "ink": {
       // A black line of two pixels around nothing, on paper.
       const line = share(0.085 - Math.abs(d), edge);
