@@ -67,7 +67,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   estimate: ["tensor", "files", "graph", "models", "adapters", "program", "train"],
   study: ["tensor", "files", "models", "convert"],
   compare: ["files", "models", "train"],
-  ui: ["files", "adapters", "train", "serve", "report"],
+  ui: ["files", "runtime", "adapters", "diffusion", "train", "serve", "report"],
   "image-train": [
     "tensor",
     "files",

@@ -11,7 +11,12 @@ import { FAMILIES } from "./check-adapter.ts";
 import { type Part, parseLoraKey } from "./lora-keys.ts";
 import { loraFileOf, textWidth } from "./read-lora.ts";
 
-export interface ImageLoraInfo {
+export interface ImageLoraInfo extends ImageLoraHeader {
+  readonly sha256: string;
+}
+
+/** What its header alone tells, and its numbers of alpha. */
+export interface ImageLoraHeader {
   /** "LORA", "LOCON", "LOHA", "LOKR", "DORA" or "FULL"; several with a plus between. */
   readonly type: string;
   /** "kohya" or "diffusers": how its layers are named. */
@@ -32,7 +37,8 @@ export interface ImageLoraInfo {
   /** Keys that are no part of an update in any known spelling. */
   readonly unknown: readonly string[];
   readonly metadata: Readonly<Record<string, string>>;
-  readonly sha256: string;
+  /** Width of the text that its cross-attention reads, which tells its base; null where it has none. */
+  readonly textWidth: number | null;
 }
 
 /** Tags shown. */
@@ -41,6 +47,11 @@ const MOST_TRIGGERS = 10;
 const LONGEST = 200;
 
 export function imageLoraInfo(path: string): ImageLoraInfo {
+  return { ...imageLoraHeader(path), sha256: hashFile(loraFileOf(path)) };
+}
+
+/** Throws FormatError for a file that is none. */
+export function imageLoraHeader(path: string): ImageLoraHeader {
   const file = loraFileOf(path);
   const { tensors, metadata } = openSafetensors(file);
   const layers = new Map<string, Set<Part>>();
@@ -91,12 +102,12 @@ export function imageLoraInfo(path: string): ImageLoraInfo {
     bytes: statSync(file).size,
     dtype: String([...types].toSorted(([, a], [, b]) => b - a)[0]![0]).toLowerCase(),
     baseModel: baseOf(metadata, textWidth(tensors)),
+    textWidth: textWidth(tensors),
     triggers: triggersOf(metadata),
     unknown,
     metadata: Object.fromEntries(
       [...metadata].map(([name, text]) => [name, text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text]),
     ),
-    sha256: hashFile(file),
   };
 }
 

@@ -30,7 +30,8 @@ export interface ReadLora {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-const DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
+/** What diffusers calls a LoRA in its folder. */
+export const DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
 const LISTED = 20;
 
 /** Whether a path is a LoRA of diffusion: a .safetensors file, or a folder with diffusers' file. */

@@ -3,13 +3,12 @@
 import { cpSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Pipeline } from "../diffusion/pipeline.ts";
+import { DIFFUSERS_FILE } from "../diffusion/read-lora.ts";
 import { writeDiffusersLora, writeKohyaLora } from "../diffusion/write-lora.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { ImageTrainOptions } from "./options.ts";
 import { type Trained, weightsFile } from "./trained.ts";
-
-export const DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
 
 /** What user interfaces show of a LoRA's training. */
 export interface TrainingFacts {

@@ -53,7 +53,8 @@ export function page(title: string, body: Content, live: LivePage = { scripts: [
   const style: Html = { [markup]: STYLE + live.style }; // a style element takes no escapes
   const allowed =
     live.scripts.length > 0 ? "; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'" : "";
-  const policy: Html = { [markup]: `default-src 'none'; style-src 'unsafe-inline'; img-src data:${allowed}` };
+  const images = live.scripts.length > 0 ? "data: 'self'" : "data:";
+  const policy: Html = { [markup]: `default-src 'none'; style-src 'unsafe-inline'; img-src ${images}${allowed}` };
   const scripts = live.scripts.map((path) => html`<script type="module" src="${path}"></script>\n`);
   const document = html`<!doctype html>
 <html lang="en">

@@ -2,6 +2,8 @@
 /// <reference lib="dom.iterable" />
 /** The page's script: shows what the server draws, again when a run has gone on, and lets answers stream in. */
 
+import { linesOf } from "./lines.ts";
+
 const part = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const [runs, view, answers, note] = [part("runs"), part("view"), part("answers"), part("chatnote")];
 const form = document.querySelector("form") as HTMLFormElement;
@@ -94,18 +96,6 @@ function addColumn(name: string): HTMLElement {
   column.append(heading, text);
   answers.append(column);
   return text;
-}
-
-async function* linesOf(response: Response): AsyncGenerator<string> {
-  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    const lines = (rest + (value ?? "")).split("\n");
-    rest = done ? "" : lines.pop()!;
-    for (const line of lines) if (line !== "") yield line;
-    if (done) return;
-  }
 }
 
 void draw();

@@ -1,42 +1,13 @@
-/** The page itself: empty frames that its script fills, and a form to chat in. */
+/** The page of runs: empty frames that its script fills, and a form to chat in. */
 
 import { html, page } from "../report/html.ts";
-
-const STYLE = `
-main { max-width: none; display: grid; grid-template-columns: 300px minmax(0, 960px); gap: 0 40px; padding: 0 24px 72px; justify-content: start; }
-nav { border-right: 1px solid var(--rule); padding: 28px 20px 28px 0; min-height: 100vh; }
-nav h2 { font-size: 1rem; }
-article { padding-top: 28px; min-width: 0; }
-.runs { list-style: none; margin: 0; padding: 0; }
-.runs li { border-bottom: 1px solid var(--rule); }
-.runs label { display: grid; grid-template-columns: auto minmax(0, 1fr) auto; gap: 0 8px; align-items: baseline; padding: 9px 0; cursor: pointer; }
-.runs .name { overflow-wrap: anywhere; font-weight: 500; }
-.runs .about { grid-column: 2 / -1; }
-.state { font-size: .8125rem; color: var(--muted); }
-.state.running { color: var(--c3); }
-.state.failed { color: var(--c2); }
-form { display: grid; gap: 12px; max-width: 44em; }
-textarea, input[type="number"] { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--rule); border-radius: 4px; padding: 8px 10px; width: 100%; }
-textarea { min-height: 5.5em; resize: vertical; }
-form .row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: center; }
-form .row label { display: flex; gap: 8px; align-items: center; font-size: .875rem; color: var(--muted); }
-form .row input[type="number"] { width: 6.5em; }
-button { font: inherit; font-weight: 550; color: var(--ground); background: var(--c1); border: 0; border-radius: 4px; padding: 8px 18px; cursor: pointer; }
-button[disabled] { opacity: .5; cursor: default; }
-a { color: var(--c1); }
-:focus-visible { outline: 2px solid var(--c1); outline-offset: 2px; }
-#answers { margin-top: 20px; }
-@media screen and (max-width: 860px) {
-  main { grid-template-columns: minmax(0, 1fr); padding: 0 16px 48px; }
-  nav { border-right: 0; border-bottom: 1px solid var(--rule); min-height: 0; padding: 20px 0; }
-}
-`;
+import { LIVE_STYLE, siteLinks } from "./frame.ts";
 
 /** `token` goes back with every request that does something, so that no other page can make one. */
 export function uiPage(token: string): string {
   return page(
     "lowrank",
-    html`<nav data-token="${token}"><h2>Runs</h2><div id="runs" aria-live="polite"></div></nav>
+    html`<nav data-token="${token}">${siteLinks("/")}<h2>Runs</h2><div id="runs" aria-live="polite"></div></nav>
 <article>
 <div id="view"></div>
 <section id="chat">
@@ -55,6 +26,6 @@ export function uiPage(token: string): string {
 <div id="answers" class="columns" aria-live="polite"></div>
 </section>
 </article>`,
-    { scripts: ["/client.js"], style: STYLE },
+    { scripts: ["/client.js"], style: LIVE_STYLE },
   );
 }

@@ -9,11 +9,13 @@ import { join } from "node:path";
 import { serve } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import { streamSSE, stream as streamText } from "hono/streaming";
+import { stream as streamText } from "hono/streaming";
 import { z } from "zod";
 import { LowrankError, messageOf } from "../errors.ts";
 import { fragment } from "../report/html.ts";
+import { changes } from "./changes.ts";
 import { createChat } from "./chat.ts";
+import { addImages } from "./image-routes.ts";
 import { uiPage } from "./page.ts";
 import { type LoggedRun, runFolder } from "./runs.ts";
 import { MOST_COMPARED, runList, runView } from "./views.ts";
@@ -24,6 +26,10 @@ export interface UiOptions {
   /** 0 takes a free one. */
   readonly port: number;
   readonly threads: number;
+  /** Diffusers folder of the images page. */
+  readonly imageModel: string;
+  /** Of this package, for the pictures' metadata. */
+  readonly version: string;
 }
 
 export interface RunningUi {
@@ -31,9 +37,9 @@ export interface RunningUi {
   stop(): Promise<void>;
 }
 
-/** Milliseconds between looks at the logs. */
-const POLL = 500;
 const HOST = "127.0.0.1";
+/** Modules of the pages. */
+const SCRIPTS = ["client.js", "image-client.js", "lines.js"] as const;
 const MOST_BODY = 2 ** 17;
 
 const chatBody = z.strictObject({
@@ -44,11 +50,10 @@ const chatBody = z.strictObject({
   temperature: z.number().min(0).max(2),
 });
 
-export async function startUi({ runs: root, port, threads }: UiOptions): Promise<RunningUi> {
+export async function startUi({ runs: root, port, threads, imageModel, version }: UiOptions): Promise<RunningUi> {
   const token = randomBytes(24).toString("base64url");
   const folder = runFolder(root);
   const chat = createChat(threads);
-  const script = readFileSync(new URL("./client.js", import.meta.url), "utf8");
   const ended = new AbortController();
   const app = new Hono();
 
@@ -69,7 +74,10 @@ export async function startUi({ runs: root, port, threads }: UiOptions): Promise
   const chosen = (context: Context): LoggedRun[] =>
     (context.req.queries("run") ?? []).slice(0, MOST_COMPARED).flatMap((id) => folder.find(id) ?? []);
   app.get("/", (context) => context.html(uiPage(token)));
-  app.get("/client.js", (context) => context.body(script, 200, { "content-type": "text/javascript; charset=utf-8" }));
+  for (const name of SCRIPTS) {
+    const script = readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
+    app.get(`/${name}`, (context) => context.body(script, 200, { "content-type": "text/javascript; charset=utf-8" }));
+  }
   app.get("/parts/runs", (context) => context.html(fragment(runList(folder.list(), context.req.queries("run") ?? []))));
   app.get("/parts/view", (context) => context.html(fragment(runView(chosen(context)))));
   app.get("/runs/:id/report.html", (context) => {
@@ -79,21 +87,8 @@ export async function startUi({ runs: root, port, threads }: UiOptions): Promise
   });
 
   app.get("/changes", (context) =>
-    streamSSE(context, async (events) => {
-      let told = "";
-      let open = true;
-      events.onAbort(() => {
-        open = false;
-      });
-      while (open && !ended.signal.aborted) {
-        const now = JSON.stringify(folder.list().map(({ id, updated, state }) => [id, updated, state]));
-        if (now !== told) await events.writeSSE({ data: now });
-        told = now;
-        await events.sleep(POLL);
-      }
-    }),
+    changes(context, ended.signal, () => folder.list().map(({ id, updated, state }) => [id, updated, state])),
   );
-
   app.post("/chat", bodyLimit({ maxSize: MOST_BODY }), async (context) => {
     const body = chatBody.safeParse(await context.req.json().catch(() => null));
     return streamText(context, async (answer) => {
@@ -115,6 +110,8 @@ export async function startUi({ runs: root, port, threads }: UiOptions): Promise
     });
   });
 
+  const images = addImages(app, { runs: root, model: imageModel, threads, version, token, ended: ended.signal });
+
   const server = await new Promise<ReturnType<typeof serve>>((resolve, reject) => {
     const starting = serve({ fetch: app.fetch, hostname: HOST, port }, () => resolve(starting));
     starting.on("error", (error: Error) =>
@@ -129,7 +126,7 @@ export async function startUi({ runs: root, port, threads }: UiOptions): Promise
       ended.abort();
       if ("closeAllConnections" in server) server.closeAllConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));
-      await chat.close();
+      await Promise.all([chat.close(), images.close()]);
     },
   };
 }

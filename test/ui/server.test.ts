@@ -1,20 +1,17 @@
 /// <reference lib="dom" />
-import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { request } from "node:http";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { lowrank, shown, start } from "../cli/lowrank.ts";
 import { rowsFile } from "../train/runs.ts";
-
-/** Where a browser is looked for: the one named, or Debian's. */
-const CHROMIUM = [process.env["CHROMIUM"], "/usr/bin/chromium"].find((path) => path !== undefined && existsSync(path));
+import { CHROMIUM, errorsOf, type StartedUi, startPages, status, tokenOf } from "./browser.ts";
 
 /** Two finished runs, and the page over them. */
 let folder = "";
 let url = "";
-let ui: ReturnType<typeof start>;
+let ui: StartedUi;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "lowrank-ui-"));
   const data = rowsFile(
@@ -41,36 +38,13 @@ beforeAll(async () => {
     const { code, stderr } = await lowrank(...run);
     expect(code, stderr).toBe(0);
   }
-  ui = start(["ui", "--runs", join(folder, "runs"), "--port", "0", "--threads", "1", "--json"]);
-  url = await new Promise<string>((resolve, reject) => {
-    ui.process.stdout!.on("data", (text: Buffer) => resolve((JSON.parse(text.toString()) as { url: string }).url));
-    void ui.finished.then(({ stderr }) => reject(new Error(stderr)));
-  });
+  ui = await startPages("--runs", join(folder, "runs"));
+  url = ui.url;
 });
 afterAll(async () => {
-  ui.process.kill("SIGTERM");
-  expect((await ui.finished).code).toBe(0);
+  expect(await ui.stop()).toBe(0);
   rmSync(folder, { recursive: true, force: true });
 });
-
-function status(
-  url: string,
-  path: string,
-  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
-): Promise<{ code: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const { method = "GET", headers = {}, body } = options;
-    const call = request(new URL(path, url), { method, headers }, (response) => {
-      let text = "";
-      response.on("data", (data: Buffer) => {
-        text += data.toString();
-      });
-      response.on("end", () => resolve({ code: response.statusCode!, text }));
-    });
-    call.on("error", reject);
-    call.end(body);
-  });
-}
 
 test("the page answers to its own address and token alone", async () => {
   expect((await status(url, "/")).code).toBe(200);
@@ -78,7 +52,7 @@ test("the page answers to its own address and token alone", async () => {
   const body = JSON.stringify({ runs: [], prompt: "a", chat: false, maxTokens: 1, temperature: 0 });
   const json = { "content-type": "application/json" };
   expect((await status(url, "/chat", { method: "POST", headers: json, body })).code).toBe(403);
-  const token = /data-token="([^"]+)"/.exec((await status(url, "/")).text)![1]!;
+  const token = await tokenOf(url);
   const own = { ...json, "x-lowrank-token": token };
   const foreign = { ...own, origin: "http://evil.example" };
   expect((await status(url, "/chat", { method: "POST", headers: foreign, body })).code).toBe(403);
@@ -103,11 +77,7 @@ test("in Chromium: lists runs, draws one as it grows, compares two, and chats wi
   const runs = join(folder, "runs");
   try {
     const page = await browser.newPage();
-    const errors: string[] = [];
-    page.on("pageerror", (error) => errors.push(error.message));
-    page.on("console", (message) => {
-      if (message.type() === "error") errors.push(message.text());
-    });
+    const errors = errorsOf(page);
     await page.goto(url);
     await page.getByRole("checkbox", { name: "slow" }).check();
     await page.getByRole("heading", { level: 1, name: "slow" }).waitFor();
