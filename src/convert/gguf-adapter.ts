@@ -7,8 +7,10 @@ import { AdapterMismatchError, FormatError, UsageError } from "../errors.ts";
 import { openGguf } from "../files/gguf.ts";
 import { type GgufScalar, type GgufTensor, plainTensor, writeGguf } from "../files/gguf-writer.ts";
 import { readTensor } from "../files/safetensors.ts";
-import { ggufArchitecture, ggufName, moduleName } from "../gguf/names.ts";
+import { type GgufArchitecture, ggufArchitecture, ggufName, moduleName } from "../gguf/names.ts";
 import { permutedHeads, permuteRows } from "../gguf/rows.ts";
+import { findArchitecture } from "../models/registry.ts";
+import { traceModel } from "../models/trace.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { transpose } from "../tensor/linear-algebra.ts";
 import { type LoraFile, type LowRank, plainConfig } from "./lora-file.ts";
@@ -42,7 +44,26 @@ export function writeGgufAdapter(out: string, { config, modules }: LoraFile, bas
     const b = heads === null ? scaled : permuteRows(scaled, height, rank, heads, false);
     tensors.set(`${name}.lora_b`, plainTensor([height, rank], b));
   }
+  refuseShared(modules.keys(), architecture, base, where);
   writeGguf(out, metadata, tensors);
+}
+
+/** llama.cpp has one tensor for embedding and tied head: it finds no head to adapt, and ends when it meets an embedding's adapter there. */
+function refuseShared(
+  modules: Iterable<string>,
+  architecture: GgufArchitecture,
+  base: BaseConfig,
+  where: string,
+): void {
+  const { embedding, output, name } = architecture;
+  const shared = [...modules].filter((module) => module === embedding || module === output);
+  if (shared.length === 0) return;
+  const model = findArchitecture(base["model_type"], where);
+  const heads = traceModel(model, model.configure(base), "causal-lm").modules.values();
+  if (![...heads].some((module) => module.kind === "linear" && module.head && module.spec.weight !== undefined)) return;
+  throw new UsageError(
+    `${shared.join(" and ")}: this ${name} base has one matrix for embedding and head, and llama.cpp takes no adapter of it. Merge instead: lowrank merge --out FILE.gguf.`,
+  );
 }
 
 /** Reads an adapter of llama.cpp. Throws FormatError or AdapterMismatchError for what llama.cpp refuses too. */

@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createAdapter } from "../../src/adapters/adapter.ts";
 import { savePeftFolder } from "../../src/adapters/peft-folder.ts";
+import { type ConvertTarget, convertAdapter } from "../../src/convert/convert.ts";
 import { openCase, trainedAdapter } from "../goldens/harness.ts";
 
 const folder = process.env["LOWRANK_GOLDENS"] ?? fileURLToPath(new URL("../goldens/cases", import.meta.url));
@@ -37,3 +38,39 @@ test("PEFT loads every adapter that we write, without a warning, and computes th
   console.log(report);
   expect(report).toContain(`${written.length} adapters agree`);
 }, 600_000);
+
+const CONVERTED = [
+  "gpt2-all-linear-rslora",
+  "gpt2-c_attn",
+  "gemma",
+  "llama-gqa-tied",
+  "llama-untied-patterns",
+  "olmo2",
+  "phi",
+  "phi3",
+  "qwen2",
+  "qwen3",
+  "smollm3",
+];
+
+test.each<ConvertTarget>(["gguf", "mlx"])(
+  "PEFT loads adapters that went to %s and back, and computes the same",
+  (to) => {
+    const names = CONVERTED.filter((name) => cases.includes(name));
+    for (const name of names) {
+      const [model, there] = [join(folder, name, "model"), join(out, `${name}.${to}`)];
+      convertAdapter({ adapter: join(folder, name, "trained"), to, out: there, model });
+      // The script reads a second one, fresh: here it is the same.
+      for (const back of [name, `${name}.fresh`]) {
+        convertAdapter({ adapter: there, to: "peft", out: join(out, to, back), model });
+      }
+    }
+    const report = execFileSync(python, [script, folder, join(out, to), ...names], {
+      encoding: "utf8",
+      timeout: 600_000,
+    });
+    expect(report).toContain(`${names.length} adapters agree`);
+    expect(names.length).toBeGreaterThan(0);
+  },
+  600_000,
+);

@@ -18,7 +18,18 @@ function putBase(fields: object): string {
   return at("base");
 }
 
-const LLAMA = { model_type: "llama", num_attention_heads: 4, num_key_value_heads: 2 };
+const LLAMA = {
+  model_type: "llama",
+  vocab_size: 30,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 1,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  rms_norm_eps: 1e-5,
+  max_position_embeddings: 32,
+  hidden_act: "silu",
+};
 
 /** A PEFT folder with scalings and ranks of its own in each module. */
 function putPeft(): string {
@@ -126,6 +137,10 @@ test("problems are named", () => {
   expect(() => convertAdapter({ adapter: peft, ...to, model: putBase({ ...LLAMA, num_attention_heads: 5 }) })).toThrow(
     "5 heads cannot share",
   );
+  // llama.cpp would end the process.
+  expect(() =>
+    convertAdapter({ adapter: peft, ...to, model: putBase({ ...LLAMA, tie_word_embeddings: true }) }),
+  ).toThrow("model.embed_tokens: this llama base has one matrix for embedding and head");
   const model = putBase({ model_type: "qwen2" });
   expect(() => convertAdapter({ adapter: file("llama.gguf"), to: "peft", out: at("x"), model })).toThrow(
     "is an adapter of a llama model",
