@@ -110,7 +110,8 @@ function mergeAll(name: string, frozen: Float32Array, adapters: readonly Weighte
   return tensor;
 }
 
-function rounded(values: Float32Array, type: FloatType, name: string): TypedArray {
+/** Values of the merged tensor `name` as written; throws LowrankError where float16 cannot hold them. */
+export function rounded(values: Float32Array, type: FloatType, name: string): TypedArray {
   if (type === "f16" && values.some((value) => Math.abs(value) >= 65520 && Number.isFinite(value))) {
     throw new LowrankError(`${name}: the merged tensor has values beyond float16's 65504. Use --dtype bf16 or f32.`);
   }

@@ -27,8 +27,11 @@ interface Vocabulary {
 
 const WORDS = /<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+/giu;
 
-/** Opens a tokenizer's folder. `longest` is what the text encoder takes. Throws ModelError for what is missing. */
-export function loadClipTokenizer(folder: string, longest: number): ClipTokenizer {
+/**
+ * Opens a tokenizer's folder. `longest` is what the text encoder takes, `filling` the id that fills texts up; null: as the
+ * folder says. Throws ModelError for what is missing.
+ */
+export function loadClipTokenizer(folder: string, longest: number, filling: number | null = null): ClipTokenizer {
   const { ids, ranks } = readVocabulary(folder);
   const config = { ...readIfThere(folder, "special_tokens_map.json"), ...readIfThere(folder, "tokenizer_config.json") };
   const special = (field: string, fallback: string): number => {
@@ -40,7 +43,7 @@ export function loadClipTokenizer(folder: string, longest: number): ClipTokenize
   };
   const begin = special("bos_token", "<|startoftext|>");
   const end = special("eos_token", "<|endoftext|>");
-  const padding = special("pad_token", "<|endoftext|>");
+  const padding = filling ?? special("pad_token", "<|endoftext|>");
   const unknown = ids.get(tokenText(config["unk_token"]) ?? "<|endoftext|>") ?? end;
   const most = config["model_max_length"];
   const length = Math.min(longest, typeof most === "number" ? most : longest);
@@ -95,7 +98,8 @@ const BYTE_LETTERS: readonly string[] = (() => {
   });
 })();
 
-function readVocabulary(folder: string): Vocabulary {
+/** Throws ModelError for a folder without tokenizer files. */
+export function readVocabulary(folder: string): Vocabulary {
   if (existsSync(join(folder, "vocab.json")) && existsSync(join(folder, "merges.txt"))) {
     const lines = readTextFile(join(folder, "merges.txt")).split(/\r?\n/);
     const pairs = lines.filter((line, i) => line !== "" && !(i === 0 && line.startsWith("#version")));

@@ -1,8 +1,7 @@
 /** One model of a diffusion pipeline: its configuration, where its tensors lie, and what it is made of. */
 
-import { ModelError } from "../errors.ts";
 import { openCheckpoint } from "../files/checkpoint.ts";
-import { openSafetensors, readTensor, type TensorEntry } from "../files/safetensors.ts";
+import { readTensor, type TensorEntry } from "../files/safetensors.ts";
 import { input, type Value } from "../graph/graph.ts";
 import {
   type AutoencoderConfig,
@@ -21,7 +20,7 @@ import { type UNetInputs, unet } from "../models/unet.ts";
 import { configureUNet, type UNetConfig } from "../models/unet-config.ts";
 import { checkpointWeights, type TensorSource, type Weights } from "../models/weights.ts";
 import { toFloat32 } from "../tensor/convert.ts";
-import type { StoredTensor } from "../tensor/tensor.ts";
+import { type FloatTensor, floatTensor, type StoredTensor } from "../tensor/tensor.ts";
 
 export interface Component<C> {
   /** Where it was read from: named in messages. */
@@ -30,6 +29,8 @@ export interface Component<C> {
   readonly config: C;
   readonly source: TensorSource;
   readonly trace: ModelTrace;
+  /** The files with its tensors. */
+  readonly files: readonly string[];
   /** Its weights, with `replaced` tensors in place of its own. */
   weights(stream: Stream, replaced?: ReadonlyMap<string, Value>): Weights;
 }
@@ -37,8 +38,8 @@ export interface Component<C> {
 /** What a kind of component is: how its configuration is read and its graph built. */
 export interface ComponentKind<C> {
   configure(raw: RawConfig): C;
-  /** Other names of a tensor, itself first. */
-  spellings(name: string): readonly string[];
+  /** The names under which a tensor may lie, tried in order. */
+  spellings(name: string, config: C): readonly string[];
   /** Builds everything that the component can compute, at the smallest size. */
   build(w: Weights, config: C, stream: Stream): void;
 }
@@ -107,7 +108,7 @@ export function createComponent<C>(
   { configure, spellings, build }: ComponentKind<C>,
 ): Component<C> {
   const config = configure(rawConfig);
-  const source = tensorSource(where, tensors, { spellings, pointwise: true });
+  const source = tensorSource(where, tensors, { spellings: (name) => spellings(name, config), pointwise: true });
   const stream = createStream(1, 2);
   const trace = traceWeights(stream, (w) => build(w, config, stream));
   const problem = misfits(where, source, trace.tensors);
@@ -118,19 +119,22 @@ export function createComponent<C>(
     config,
     source,
     trace,
+    files: [...new Set([...trace.tensors].map(([name, shape]) => source.find(name, shape).path))],
     weights: (forStream, replaced) => checkpointWeights(source, forStream, replaced),
   };
 }
 
-/** Reads stored tensors as float32, with their names in the file; each file's header is parsed once. */
-export function storedReader(): (tensor: StoredTensor) => { readonly key: string; readonly values: Float32Array } {
-  const files = new Map<string, ReadonlyMap<number, readonly [string, TensorEntry]>>();
-  return ({ path, offset, shape }) => {
-    const file =
-      files.get(path) ?? new Map([...openSafetensors(path).tensors].map((each) => [each[1].offset, each] as const));
-    files.set(path, file);
-    const found = file.get(offset);
-    if (!found) throw new ModelError(`${path}: the tensor [${shape}] at byte ${offset} is gone. Open the model again.`);
-    return { key: found[0], values: toFloat32(readTensor(found[1])).slice() };
-  };
+/** A component's tensor as float32 in memory of its own, matrices as [out, in] however the file stores them. */
+export function readOwn({ source, trace }: Component<unknown>, name: string): FloatTensor {
+  const shape = trace.tensors.get(name)!;
+  const stored: StoredTensor = source.find(name, shape);
+  const values = toFloat32(readTensor({ ...stored, name, storedType: "" }));
+  const module = trace.modules.get(name.replace(/\.weight$/, ""));
+  if (module?.kind !== "linear" || module.spec.layout !== "in,out") return floatTensor(shape, values.slice());
+  const [rows = 0, columns = 0] = shape;
+  const turned = floatTensor([columns, rows]);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) turned.data[j * rows + i] = values[i * columns + j]!;
+  }
+  return turned;
 }

@@ -4,7 +4,7 @@
  */
 
 import type { ModelTrace } from "../models/trace.ts";
-import type { UNetConfig } from "../models/unet-config.ts";
+import { ldmName } from "./ldm-names.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 export interface LayerPlace {
@@ -66,64 +66,4 @@ export function layersOf({ modules, convolutions }: ModelTrace): string[] {
 
 function underscored(name: string): string {
   return name.replaceAll(".", "_");
-}
-
-/** Parts of a residual block in the first layout. */
-const RESNET: Readonly<Record<string, string>> = {
-  conv1: "in_layers.2",
-  conv2: "out_layers.3",
-  time_emb_proj: "emb_layers.1",
-  conv_shortcut: "skip_connection",
-};
-const SINGLE: Readonly<Record<string, string>> = {
-  conv_in: "input_blocks.0.0",
-  conv_out: "out.2",
-  "time_embedding.linear_1": "time_embed.0",
-  "time_embedding.linear_2": "time_embed.2",
-  "add_embedding.linear_1": "label_emb.0.0",
-  "add_embedding.linear_2": "label_emb.0.2",
-};
-
-/**
- * A UNet's layer in the layout of the first checkpoints, whose blocks are numbered through: input_blocks.4.1 is the
- * attention of block (4 − 1) ÷ (layers + 1), layer (4 − 1) mod (layers + 1). Null for what that layout lacks.
- */
-export function ldmName(
-  { layers_per_block: layers, block_out_channels: channels, up }: UNetConfig,
-  module: string,
-): string | null {
-  const single = SINGLE[module];
-  if (single !== undefined) return single;
-  const [part = "", second = "", kind = "", fourth = "", ...rest] = module.split(".");
-  const inner = (index: number): string | null => {
-    if (kind === "attentions") return `${rest.join(".")}` === "" ? null : `${index}.${rest.join(".")}`;
-    const [name = "", ...more] = rest;
-    return RESNET[name] === undefined ? null : [index, RESNET[name], ...more].join(".");
-  };
-  const before = (per: (block: number) => number, block: number): number => {
-    let sum = 0;
-    for (let i = 0; i < block; i++) sum += per(i);
-    return sum;
-  };
-  if (part === "mid_block") {
-    const [, list, index, ...more] = module.split(".");
-    const place = list === "attentions" ? 1 : 2 * Number(index);
-    const tail = list === "attentions" ? more.join(".") : [RESNET[more[0]!], ...more.slice(1)].join(".");
-    return `middle_block.${place}.${tail}`;
-  }
-  const block = Number(second);
-  if (part === "down_blocks") {
-    const first = 1 + before((i) => layers[i]! + 1, block);
-    if (kind === "downsamplers") return `input_blocks.${first + layers[block]!}.0.op`;
-    const tail = inner(kind === "resnets" ? 0 : 1);
-    return tail && `input_blocks.${first + Number(fourth)}.${tail}`;
-  }
-  if (part === "up_blocks") {
-    const per = (i: number): number => layers[channels.length - 1 - i]! + 1;
-    const first = before(per, block);
-    if (kind === "upsamplers") return `output_blocks.${first + per(block) - 1}.${up[block] ? 2 : 1}.conv`;
-    const tail = inner(kind === "resnets" ? 0 : 1);
-    return tail && `output_blocks.${first + Number(fourth)}.${tail}`;
-  }
-  return null;
 }

@@ -1,4 +1,4 @@
-/** A diffusion pipeline as diffusers writes one: a folder with model_index.json and a folder for each component. */
+/** A diffusion pipeline: a folder of diffusers with one for each component, or a single-file checkpoint. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -10,18 +10,26 @@ import type { ClipTextConfig } from "../models/clip-text.ts";
 import type { RawConfig } from "../models/config.ts";
 import type { UNetConfig } from "../models/unet-config.ts";
 import { AUTOENCODER, CLIP_TEXT, type Component, openComponent, UNET } from "./component.ts";
+import type { Prediction } from "./ldm-config.ts";
+import { isSingleFile, openSingleFile } from "./single-file.ts";
+import { tokenizerIn } from "./tokenizer-folder.ts";
 
 export interface TextEncoder extends Component<ClipTextConfig> {
   /** "text_encoder", or "text_encoder_2" of Stable Diffusion XL. */
   readonly component: string;
   /** The folder with its tokenizer's files; null when there is none. */
   readonly tokenizer: string | null;
+  /** Id that texts are filled up with; null: as the tokenizer's own files say. */
+  readonly padding: number | null;
 }
 
 export interface Pipeline {
   /** Last path segment. */
   readonly name: string;
+  /** A folder of diffusers, or the path of a single file. */
   readonly folder: string;
+  /** Every file with weights. */
+  readonly files: readonly string[];
   readonly unet: Component<UNetConfig>;
   readonly vae: Component<AutoencoderConfig>;
   /** One, or two whose hidden states stand side by side (Stable Diffusion XL). */
@@ -41,17 +49,26 @@ const CLASSES: Readonly<Record<string, readonly string[]>> = {
 };
 
 export interface PipelineOptions {
-  /** A folder of tokenizer files in place of the pipeline's own. */
+  /** A folder of tokenizer files, or of a pipeline that has them, in place of the pipeline's own. */
   readonly tokenizer?: string | null;
+  /** For single files of unusual sizes: a diffusers folder whose configurations they go with. */
+  readonly modelConfig?: string | null;
+  /** For single files: what the model predicts; null: as the file says, which those of Stable Diffusion 2 seldom do. */
+  readonly prediction?: Prediction | null;
 }
 
-/** Whether a folder is a diffusion pipeline's. */
-export function isPipeline(folder: string): boolean {
-  return existsSync(join(folder, "model_index.json"));
+/** Whether a path is a diffusion pipeline's. */
+export function isPipeline(path: string): boolean {
+  return isSingleFile(path) || existsSync(join(path, "model_index.json"));
 }
 
-/** Opens a diffusers folder. Reads headers only. Throws ModelError for what is missing or cannot be computed. */
-export function openPipeline(folder: string, { tokenizer = null }: PipelineOptions = {}): Pipeline {
+/**
+ * Opens a diffusers folder or a single-file checkpoint. Reads headers only. Throws ModelError for what is missing or
+ * cannot be computed.
+ */
+export function openPipeline(folder: string, options: PipelineOptions = {}): Pipeline {
+  if (isSingleFile(folder)) return openSingleFile(folder, options);
+  const { tokenizer = null } = options;
   const path = join(folder, "model_index.json");
   if (!existsSync(path)) {
     throw new ModelError(
@@ -74,23 +91,34 @@ export function openPipeline(folder: string, { tokenizer = null }: PipelineOptio
   if (missing.length > 0) {
     throw new ModelError(`${folder}: the folder of ${missing.join(" and ")} is missing. Download the whole pipeline.`);
   }
+  const unet = openComponent(join(folder, "unet"), UNET);
+  const vae = openComponent(join(folder, "vae"), AUTOENCODER);
+  const textEncoders = encoders.map((component): TextEncoder => {
+    const own = join(folder, component.replace("text_encoder", "tokenizer"));
+    return {
+      ...openComponent(join(folder, component), CLIP_TEXT),
+      component,
+      ...(tokenizer === null
+        ? { tokenizer: existsSync(own) ? own : null, padding: null }
+        : tokenizerIn(tokenizer, { component, open: component === "text_encoder_2" })),
+    };
+  });
   return {
     name: folderName(folder),
     folder,
-    unet: openComponent(join(folder, "unet"), UNET),
-    vae: openComponent(join(folder, "vae"), AUTOENCODER),
-    textEncoders: encoders.map((component) => ({
-      ...openComponent(join(folder, component), CLIP_TEXT),
-      component,
-      tokenizer: tokenizer ?? tokenizerFolder(join(folder, component.replace("text_encoder", "tokenizer"))),
-    })),
+    files: [unet, vae, ...textEncoders].flatMap(({ files }) => files),
+    unet,
+    vae,
+    textEncoders,
     scheduler: readJsonObject(join(folder, "scheduler", "scheduler_config.json")),
     zeroNegative: encoders.length === 2 && index["force_zeros_for_empty_prompt"] !== false,
   };
 }
 
-function tokenizerFolder(path: string): string | null {
-  return existsSync(path) ? path : null;
+/** Components by name, as LoRA files and folders call them. */
+export function componentsOf({ unet, vae, textEncoders }: Pipeline): ReadonlyMap<string, Component<unknown>> {
+  const encoders = textEncoders.map((encoder): [string, Component<unknown>] => [encoder.component, encoder]);
+  return new Map<string, Component<unknown>>([["unet", unet], ["vae", vae], ...encoders]);
 }
 
 /** The class of a component, null when the index names none: "unet": ["diffusers", "UNet2DConditionModel"]. */

@@ -6,16 +6,15 @@ import { patternValue } from "../adapters/targets.ts";
 import { AdapterMismatchError, FormatError, ModelError, UsageError } from "../errors.ts";
 import { isRecord } from "../files/json-file.ts";
 import { openSafetensors, readTensor } from "../files/safetensors.ts";
-import type { ModelTrace } from "../models/trace.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import type { ImageAdapter, ImageBranch } from "./adapter.ts";
 import { checkAdapter, FAMILIES } from "./check-adapter.ts";
-import { storedReader } from "./component.ts";
+import { readOwn } from "./component.ts";
 import { type Part, parseLoraKey } from "./lora-keys.ts";
 import { diffusersTable, kohyaTable, type LayerPlace } from "./lora-names.ts";
 import { type HeaderScale, type LayerShape, layerUpdate, type UpdateKind } from "./lora-updates.ts";
-import type { Pipeline } from "./pipeline.ts";
+import { componentsOf, type Pipeline } from "./pipeline.ts";
 
 export interface ReadLora {
   readonly adapter: ImageAdapter;
@@ -60,7 +59,6 @@ export function readImageLora(path: string, pipeline: Pipeline): ReadLora {
   const { tensors, metadata } = openSafetensors(file);
   const kohya = kohyaTable(pipeline);
   const diffusers = diffusersTable(pipeline);
-  const stored = storedReader();
   const scales = headerScales(metadata, file);
   const found = new Map<string, { place: LayerPlace; parts: Map<Part, FloatTensor> }>();
   const unmatched: string[] = [];
@@ -86,7 +84,7 @@ export function readImageLora(path: string, pipeline: Pipeline): ReadLora {
     try {
       const shape = layerShape(pipeline, place);
       const scale: HeaderScale = (rank) => scales(component, module, rank);
-      const update = layerUpdate(parts, shape, scale, () => baseWeight(pipeline, place, shape, stored));
+      const update = layerUpdate(parts, shape, scale, () => baseWeight(pipeline, place));
       kinds.add(update.kind);
       adapter.set(component, (adapter.get(component) ?? new Map<string, ImageBranch>()).set(module, update.branch));
     } catch (error) {
@@ -123,12 +121,8 @@ export function unmatchedText(path: string, { unmatched, tensors }: ReadLora): s
   return `${path}: ${unmatched.length} of ${tensors} tensors match no layer and are left out: ${unmatched.slice(0, LISTED).join(", ")}${more}`;
 }
 
-function traceOf({ unet, textEncoders }: Pipeline, component: string): ModelTrace {
-  return component === "unet" ? unet.trace : textEncoders.find((each) => each.component === component)!.trace;
-}
-
 function layerShape(pipeline: Pipeline, { component, module }: LayerPlace): LayerShape {
-  const { modules, convolutions } = traceOf(pipeline, component);
+  const { modules, convolutions } = componentsOf(pipeline).get(component)!.trace;
   const conv = convolutions.get(module)?.spec;
   if (conv) return { out: conv.out, input: [conv.in, conv.kernel, conv.kernel] };
   const layer = modules.get(module)!;
@@ -136,15 +130,8 @@ function layerShape(pipeline: Pipeline, { component, module }: LayerPlace): Laye
   throw new RangeError("is an embedding, which LoRA files of diffusion do not change");
 }
 
-function baseWeight(
-  pipeline: Pipeline,
-  { component, module }: LayerPlace,
-  { out, input }: LayerShape,
-  read: ReturnType<typeof storedReader>,
-): Float32Array {
-  const { source } =
-    component === "unet" ? pipeline.unet : pipeline.textEncoders.find((each) => each.component === component)!;
-  return read(source.find(`${module}.weight`, [out, ...input])).values;
+function baseWeight(pipeline: Pipeline, { component, module }: LayerPlace): Float32Array {
+  return readOwn(componentsOf(pipeline).get(component)!, `${module}.weight`).data;
 }
 
 /** α / r by the header's `lora_adapter_metadata`, PEFT's configurations under each component's name; 1 without. */

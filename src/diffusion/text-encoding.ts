@@ -11,6 +11,7 @@ import type { MountedBranches } from "./adapter.ts";
 import { mountBranches } from "./adapter.ts";
 import type { Pipeline, TextEncoder } from "./pipeline.ts";
 import type { SessionPool } from "./session-pool.ts";
+import { isSingleFile } from "./single-file.ts";
 import { textInputs } from "./text-layout.ts";
 
 export interface EncodedPrompts {
@@ -30,10 +31,12 @@ export interface EncodeOptions {
 
 /** A pipeline's tokenizers, in the order of its text encoders. */
 export function loadTokenizers({ folder, textEncoders }: Pipeline): readonly ClipTokenizer[] {
-  return textEncoders.map(({ component, tokenizer, config }) => {
-    if (tokenizer !== null) return loadClipTokenizer(tokenizer, config.max_position_embeddings);
+  return textEncoders.map(({ component, tokenizer, padding, config }) => {
+    if (tokenizer !== null) return loadClipTokenizer(tokenizer, config.max_position_embeddings, padding);
     throw new ModelError(
-      `${folder}: the folder ${component.replace("text_encoder", "tokenizer")} is missing. Download the whole pipeline, or name another's with --tokenizer.`,
+      isSingleFile(folder)
+        ? `${folder}: single files carry no tokenizer. Give one with --tokenizer: CLIP's on the hub (--tokenizer openai/clip-vit-large-patch14), the folder of its vocab.json and merges.txt, or that of a diffusers pipeline.`
+        : `${folder}: the folder ${component.replace("text_encoder", "tokenizer")} is missing. Download the whole pipeline, or name another's with --tokenizer.`,
     );
   });
 }

@@ -1,6 +1,6 @@
 /** Where a run starts: fresh, or from a checkpoint of the same run. */
 
-import { existsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import type { Pipeline } from "../diffusion/pipeline.ts";
 import { LowrankError } from "../errors.ts";
 import { sampleFile } from "../files/fingerprint.ts";
@@ -10,7 +10,7 @@ import { listCheckpoints, loadState, type RunState } from "../train/state.ts";
 import type { ImageEvalEvent, ImageSampleEvent, ImageStepEvent } from "./events.ts";
 import type { ImageItem } from "./image-folder.ts";
 import type { ImageTrainOptions } from "./options.ts";
-import { type Trained, weightsFile } from "./trained.ts";
+import type { Trained } from "./trained.ts";
 
 /** What a run keeps of its events. */
 export type Seen = ImageStepEvent | ImageEvalEvent | ImageSampleEvent;
@@ -37,12 +37,9 @@ export function fingerprintOf(
     classData: _prior,
     ...kept
   } = options;
-  const files = ["unet", "vae", ...pipeline.textEncoders.map(({ component }) => component)]
-    .map((component) => weightsFile(pipeline.folder, component))
-    .filter((path) => existsSync(path));
   return {
     ...kept,
-    base: files.map(sampleFile).join(" "),
+    base: pipeline.files.map(sampleFile).join(" "),
     data: items.map(({ path, caption, repeats }) => [path, statSync(path).size, caption, repeats]),
   };
 }

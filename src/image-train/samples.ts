@@ -6,9 +6,9 @@ import { openImageGenerator } from "../diffusion/generate.ts";
 import type { Pipeline } from "../diffusion/pipeline.ts";
 import { evenWeights } from "../diffusion/prompt.ts";
 import { writeFileAtomic } from "../files/atomic.ts";
+import { makeFolder } from "../files/make-folder.ts";
 import { encodePng } from "../files/png.ts";
 import type { Runtime } from "../runtime/session.ts";
-import { makeFolder } from "../train/make-folder.ts";
 import type { ImageSampleEvent } from "./events.ts";
 import type { ImageTrainOptions } from "./options.ts";
 

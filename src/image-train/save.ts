@@ -1,14 +1,13 @@
 /** What a run leaves: a LoRA as a file of diffusers and one of kohya's form, or a whole diffusers folder. */
 
-import { cpSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Pipeline } from "../diffusion/pipeline.ts";
 import { DIFFUSERS_FILE } from "../diffusion/read-lora.ts";
 import { writeDiffusersLora, writeKohyaLora } from "../diffusion/write-lora.ts";
-import { writeSafetensors } from "../files/safetensors.ts";
-import type { FloatTensor } from "../tensor/tensor.ts";
+import { type ChangedComponent, writePipeline } from "../diffusion/write-pipeline.ts";
 import type { ImageTrainOptions } from "./options.ts";
-import { type Trained, weightsFile } from "./trained.ts";
+import type { Trained } from "./trained.ts";
 
 /** What user interfaces show of a LoRA's training. */
 export interface TrainingFacts {
@@ -36,25 +35,16 @@ export function saveTrained(
   return [diffusers, kohya];
 }
 
-/** The base's folder with the trained components' tensors in their place. */
-function savePipeline(folder: string, pipeline: Pipeline, trained: Trained): readonly string[] {
-  const byComponent = new Map<string, [string, FloatTensor][]>();
-  for (const [key, tensor] of trained.parameters) {
+/** The base with the trained components' tensors in their place, in float32. */
+function savePipeline(folder: string, pipeline: Pipeline, { parameters }: Trained): readonly string[] {
+  const changed = new Map<string, ChangedComponent & { tensors: Map<string, () => Float32Array> }>();
+  for (const [key, { data }] of parameters) {
     const dot = key.indexOf(".");
-    const own = byComponent.get(key.slice(0, dot)) ?? [];
-    own.push([key.slice(dot + 1), tensor]);
-    byComponent.set(key.slice(0, dot), own);
+    const own = changed.get(key.slice(0, dot)) ?? { tensors: new Map(), dtype: "f32" };
+    own.tensors.set(key.slice(dot + 1), () => data);
+    changed.set(key.slice(0, dot), own);
   }
-  cpSync(pipeline.folder, folder, {
-    recursive: true,
-    dereference: true,
-    filter: (path) => ![...byComponent.keys()].some((name) => path === weightsFile(pipeline.folder, name)),
-  });
-  return [...byComponent].map(([component, tensors]) => {
-    const path = weightsFile(folder, component);
-    writeSafetensors(path, tensors, { format: "pt" });
-    return path;
-  });
+  return writePipeline(pipeline, folder, changed);
 }
 
 /** Source of the names: kohya's `train_network.py`, and ModelSpec 1.0.1. */

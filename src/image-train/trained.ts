@@ -1,11 +1,11 @@
 /** What a run trains: tensors by name, and how a component's graph takes them as inputs. */
 
-import { join } from "node:path";
 import type { ImageAdapter, ImageBranch, Mounted } from "../diffusion/adapter.ts";
 import { mountBranches } from "../diffusion/adapter.ts";
-import { type Component, storedReader } from "../diffusion/component.ts";
-import type { Pipeline } from "../diffusion/pipeline.ts";
+import { type Component, readOwn } from "../diffusion/component.ts";
+import { componentsOf, type Pipeline } from "../diffusion/pipeline.ts";
 import { input, type Value } from "../graph/graph.ts";
+import { transpose } from "../graph/ops/movement.ts";
 import type { Stream } from "../models/stream.ts";
 import { hashText, randomStream } from "../tensor/random.ts";
 import { sizeOf } from "../tensor/shape.ts";
@@ -22,12 +22,6 @@ export interface Trained {
   mount(component: string, stream: Stream): Mounted;
   /** The adapter that the tensors are; empty where whole components are trained. */
   readonly adapter: ImageAdapter;
-}
-
-/** Components by name, as LoRA files call them. */
-function componentsOf({ unet, vae, textEncoders }: Pipeline): ReadonlyMap<string, Component<unknown>> {
-  const encoders = textEncoders.map((encoder): [string, Component<unknown>] => [encoder.component, encoder]);
-  return new Map<string, Component<unknown>>([["unet", unet], ["vae", vae], ...encoders]);
 }
 
 /** Fresh branches, or those of `initial`: A from the seed, B zero, so that nothing changes at first. */
@@ -90,12 +84,10 @@ function freshBranches(
 export function trainedWhole(pipeline: Pipeline, names: readonly string[]): Trained {
   const components = componentsOf(pipeline);
   const parameters = new Map<string, FloatTensor>();
-  const read = storedReader();
   for (const name of names) {
-    const { trace, source } = components.get(name)!;
-    for (const [tensor, shape] of trace.tensors) {
-      parameters.set(`${name}.${tensor}`, floatTensor(shape, read(source.find(tensor, shape)).values));
-    }
+    const component = components.get(name)!;
+    for (const tensor of component.trace.tensors.keys())
+      parameters.set(`${name}.${tensor}`, readOwn(component, tensor));
   }
   return {
     parameters,
@@ -106,22 +98,18 @@ export function trainedWhole(pipeline: Pipeline, names: readonly string[]): Trai
       const inputs = new Map<string, Value>();
       const replaced = new Map<string, Value>();
       const tensors = new Map<string, FloatTensor>();
-      for (const [tensor, shape] of trace.tensors) {
+      for (const tensor of trace.tensors.keys()) {
         const key = `${component}.${tensor}`;
         const held = parameters.get(key);
         if (!held) continue;
-        const value = input(key, "f32", shape, true);
+        const value = input(key, "f32", held.shape, true);
+        const module = trace.modules.get(tensor.replace(/\.weight$/, ""));
+        const turned = module?.kind === "linear" && module.spec.layout === "in,out";
         inputs.set(key, value);
-        replaced.set(tensor, value);
+        replaced.set(tensor, turned ? transpose(value, [1, 0]) : value);
         tensors.set(key, held);
       }
       return { weights: weights(stream, replaced), tensors, parameters: inputs };
     },
   };
-}
-
-/** Where a component's tensors are written in a diffusers folder. */
-export function weightsFile(folder: string, component: string): string {
-  const file = component.startsWith("text_encoder") ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
-  return join(folder, component, file);
 }

@@ -27,6 +27,8 @@ export interface ClipTextConfig {
   readonly eos_token_id: number;
   /** Width of the pooled text where the model projects it (CLIPTextModelWithProjection); null in others. */
   readonly projection_dim: number | null;
+  /** How the checkpoint stores that projection. */
+  readonly projectionLayout: "out,in" | "in,out";
 }
 
 export function configureClipText(raw: RawConfig): ClipTextConfig {
@@ -42,6 +44,7 @@ export function configureClipText(raw: RawConfig): ClipTextConfig {
     layer_norm_eps: readNumber(raw, "layer_norm_eps", 1e-5),
     eos_token_id: readNumber(raw, "eos_token_id", 49407),
     projection_dim: projects ? readSize(raw, "projection_dim", 512) : null,
+    projectionLayout: "out,in",
   };
 }
 
@@ -56,6 +59,7 @@ export interface EncodedText {
 
 export function clipText(w: Weights, config: ClipTextConfig, stream: Stream): EncodedText {
   const { hidden_size: C, vocab_size, max_position_embeddings: positions, num_hidden_layers, projection_dim } = config;
+  const { projectionLayout } = config;
   const at = "text_model.embeddings";
   const tokens = w.embedding(`${at}.token_embedding`, stream.ids, { rows: vocab_size, width: C });
   const places = w.embedding(`${at}.position_embedding`, stream.positions, { rows: positions, width: C });
@@ -68,7 +72,7 @@ export function clipText(w: Weights, config: ClipTextConfig, stream: Stream): En
     const ends = gatherRows(last, input("ends", "i32", [stream.B]));
     return projection_dim === null
       ? ends
-      : w.linear("text_projection", ends, { in: C, out: projection_dim, bias: false });
+      : w.linear("text_projection", ends, { in: C, out: projection_dim, bias: false, layout: projectionLayout });
   };
   return { states, last, pooled };
 }

@@ -3,9 +3,9 @@
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { writeJsonAtomic } from "../files/atomic.ts";
+import { makeFolder } from "../files/make-folder.ts";
 import { type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
-import { makeFolder } from "./make-folder.ts";
 
 /** Files of a model folder that belong to the tokenizer and to generation, not to the weights. */
 const COMPANIONS = [

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { combineImageLora, convertImageLora, resizeImageLora } from "../../src/convert/image-lora.ts";
 import type { ImageAdapter } from "../../src/diffusion/adapter.ts";
-import { storedReader } from "../../src/diffusion/component.ts";
+import { readOwn } from "../../src/diffusion/component.ts";
 import { imageLoraInfo } from "../../src/diffusion/lora-info.ts";
 import { kohyaName, kohyaTable, layersOf } from "../../src/diffusion/lora-names.ts";
 import { productOf } from "../../src/diffusion/lora-updates.ts";
@@ -174,7 +174,7 @@ test("DoRA: the direction of W + ΔW at the file's magnitudes", () => {
   const path = written({ [`${at}.lora_down.weight`]: A, [`${at}.lora_up.weight`]: B, [`${at}.dora_scale`]: m });
   const read = readImageLora(path, pipeline);
   expect(read.kinds).toEqual(["dora"]);
-  const W = storedReader()(pipeline.unet.source.find(`${TO_Q}.weight`, [8, 8])).values;
+  const W = readOwn(pipeline.unet, `${TO_Q}.weight`).data;
   const delta = productOf({ A, B, scale: 1 });
   const wanted = W.map((value, i) => {
     const row = Math.floor(i / 8);
@@ -247,9 +247,9 @@ test("combined by ranks: the weighted sum of the updates; merged and resized lik
   const merged = join(folder, "merged");
   mergeImageLora(pipeline, [[both, 2]], merged);
   const name = `${TO_Q}.weight`;
-  const before = storedReader()(pipeline.unet.source.find(name, [8, 8])).values;
+  const before = readOwn(pipeline.unet, name).data;
   near(
-    storedReader()(openPipeline(merged).unet.source.find(name, [8, 8])).values,
+    readOwn(openPipeline(merged).unet, name).data,
     before.map((value, i) => value + 2 * sum[i]!),
   );
 });

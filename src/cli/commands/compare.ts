@@ -36,7 +36,7 @@ const command: Command = defineCommand({
       import("../../compare/result.ts"),
       import("../../report/compare-report.ts"),
       import("../../files/atomic.ts"),
-      import("../../train/make-folder.ts"),
+      import("../../files/make-folder.ts"),
     ]);
     const comparison = parseComparison(await readConfigFile(file!), file!);
     makeFolder(flags.out);

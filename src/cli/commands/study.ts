@@ -45,7 +45,7 @@ const command: Command = defineCommand({
       import("../../models/locate.ts"),
       import("../../report/study-report.ts"),
       import("../../files/atomic.ts"),
-      import("../../train/make-folder.ts"),
+      import("../../files/make-folder.ts"),
     ]);
     const { adapter, model, out, energy = 0.9, directions, suggest = false } = flags;
     const study = studyAdapters({

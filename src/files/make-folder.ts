@@ -1,7 +1,7 @@
 /** Folders for what a run writes. */
 
 import { mkdirSync } from "node:fs";
-import { ioError } from "../files/io-error.ts";
+import { ioError } from "./io-error.ts";
 
 /** Makes a folder and those above it. Throws LowrankError naming the path when that is refused. */
 export function makeFolder(folder: string): void {
