@@ -47,6 +47,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "program",
     "evaluate",
     "train",
+    "diffusion",
+    "graph",
   ],
   bench: ["tensor", "files", "graph", "runtime", "program", "train", "generate", "merge"],
   verify: [

@@ -14,6 +14,8 @@ const FLAGS: Readonly<Record<string, HubContent>> = {
   initAdapter: "adapter",
   data: "data",
   evalData: "data",
+  tokenizer: "tokenizer",
+  modelConfig: "pipeline-config",
 };
 /** What arguments that are no flags hold, by the word that usage texts have for them. */
 const ARGUMENTS: Readonly<Record<string, HubContent>> = {

@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ImageAdapter, ImageBranch } from "../diffusion/adapter.ts";
-import { openPipeline } from "../diffusion/pipeline.ts";
+import { openPipeline, type Pipeline } from "../diffusion/pipeline.ts";
 import { type ReadLora, readImageLora, unmatchedText } from "../diffusion/read-lora.ts";
 import { writeDiffusersLora, writeKohyaLora } from "../diffusion/write-lora.ts";
 import { UsageError } from "../errors.ts";
@@ -32,6 +32,11 @@ export interface WeightedFile {
   readonly weight: number;
 }
 
+/** The layers' names are the same whatever the model predicts, which single files need not say here. */
+function pipelineOf(model: string): Pipeline {
+  return openPipeline(model, { prediction: "epsilon" });
+}
+
 /** One file in another spelling; its values stay as they are. */
 export function convertImageLora(input: {
   readonly adapter: string;
@@ -39,7 +44,7 @@ export function convertImageLora(input: {
   readonly out: string;
   readonly model: string;
 }): ImageLoraResult {
-  const pipeline = openPipeline(input.model);
+  const pipeline = pipelineOf(input.model);
   const read = readImageLora(input.adapter, pipeline);
   write(input.out, input.to, input.model, read.adapter, kept(read));
   return resultOf(input.out, read.adapter, [[input.adapter, read]]);
@@ -54,7 +59,7 @@ export function combineImageLora(input: {
   readonly out: string;
   readonly model: string;
 }): ImageLoraResult {
-  const pipeline = openPipeline(input.model);
+  const pipeline = pipelineOf(input.model);
   const reads = input.adapters.map(({ path }): [string, ReadLora] => [path, readImageLora(path, pipeline)]);
   const sum = concatenated(reads.map(([, { adapter }], i) => [adapter, input.adapters[i]!.weight]));
   write(input.out, targetOf(input.out), input.model, sum, {});
@@ -68,7 +73,7 @@ export function resizeImageLora(input: {
   readonly out: string;
   readonly model: string;
 }): ImageLoraResult & { readonly energy: number } {
-  const pipeline = openPipeline(input.model);
+  const pipeline = pipelineOf(input.model);
   const read = readImageLora(input.adapter, pipeline);
   let [kept, total] = [0, 0];
   const adapter = mapBranches(read.adapter, (branch) => {
@@ -163,7 +168,7 @@ function write(
   }
   if (to === "kohya") {
     if (!out.endsWith(".safetensors")) throw new UsageError(`--out ${out}: needed a file that ends in .safetensors.`);
-    writeKohyaLora(out, openPipeline(model), adapter, metadata);
+    writeKohyaLora(out, pipelineOf(model), adapter, metadata);
     return;
   }
   const file = out.endsWith(".safetensors") ? out : join(out, "pytorch_lora_weights.safetensors");

@@ -10,7 +10,9 @@ import type { RawConfig } from "../models/config.ts";
 
 export type Tensors = ReadonlyMap<string, TensorEntry>;
 export type Family = "sd1" | "sd2" | "sdxl";
-export type Prediction = "epsilon" | "v_prediction";
+export const PREDICTIONS = ["epsilon", "v_prediction"] as const;
+/** What a model says of a noisy image: the noise, or the velocity (Salimans and Ho 2022). */
+export type Prediction = (typeof PREDICTIONS)[number];
 
 /** Channels of one attention head in Stable Diffusion 2 and XL, and in every text encoder. */
 const HEAD = 64;

@@ -28,6 +28,8 @@ export interface Pipeline {
   readonly name: string;
   /** A folder of diffusers, or the path of a single file. */
   readonly folder: string;
+  /** The diffusers folder whose configurations it has; null where they were read off the tensors' shapes. */
+  readonly configFolder: string | null;
   /** Every file with weights. */
   readonly files: readonly string[];
   readonly unet: Component<UNetConfig>;
@@ -106,6 +108,7 @@ export function openPipeline(folder: string, options: PipelineOptions = {}): Pip
   return {
     name: folderName(folder),
     folder,
+    configFolder: folder,
     files: [unet, vae, ...textEncoders].flatMap(({ files }) => files),
     unet,
     vae,

@@ -63,7 +63,8 @@ export function openSingleFile(path: string, options: PipelineOptions): Pipeline
   const { path: real, tensors, metadata } = openFile(path);
   return inFile(path, () => {
     const family = familyOf(tensors);
-    const prediction = options.prediction ?? predictionOf(tensors, metadata, family);
+    const scheduler = configIn(options.modelConfig ?? null, "scheduler");
+    const prediction = options.prediction ?? (scheduler ? "epsilon" : predictionOf(tensors, metadata, family));
     const given = (component: string, own: () => RawConfig): RawConfig =>
       configIn(options.modelConfig ?? null, component) ?? own();
     const unets = within(tensors, UNET_PREFIX);
@@ -94,13 +95,13 @@ export function openSingleFile(path: string, options: PipelineOptions): Pipeline
     return {
       name: basename(path, extname(path)),
       folder: path,
+      configFolder: options.modelConfig ?? null,
       files: [real],
       unet,
       vae,
       textEncoders,
       scheduler:
-        configIn(options.modelConfig ?? null, "scheduler") ??
-        schedulerConfig(family, prediction, tensors.has("ztsnr") && prediction === "v_prediction"),
+        scheduler ?? schedulerConfig(family, prediction, tensors.has("ztsnr") && prediction === "v_prediction"),
       zeroNegative: family === "sdxl",
     };
   });
@@ -151,7 +152,7 @@ function predictionOf(tensors: Tensors, metadata: ReadonlyMap<string, string>, f
   if (said === "v" || tensors.has("v_pred") || /-768-v/.test(architecture)) return "v_prediction";
   if (said === "epsilon" || /-512/.test(architecture) || family !== "sd2") return "epsilon";
   throw new UsageError(
-    "The file does not say what this Stable Diffusion 2 model predicts. Give --prediction v (models of 768 pixels) or --prediction epsilon (models of 512 pixels).",
+    "The file does not say what this Stable Diffusion 2 model predicts. Give --prediction v_prediction (models of 768 pixels) or --prediction epsilon (models of 512 pixels).",
   );
 }
 

@@ -4,10 +4,11 @@ import { cpSync, existsSync, statSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import { type FloatType, rounded } from "../adapters/merge.ts";
 import { readVocabulary } from "../data/clip-tokenizer.ts";
-import { writeJsonAtomic } from "../files/atomic.ts";
+import { writeFileAtomic, writeJsonAtomic } from "../files/atomic.ts";
 import { readJsonObject } from "../files/json-file.ts";
 import { makeFolder } from "../files/make-folder.ts";
 import { type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
+import { readTextFile } from "../files/text-file.ts";
 import type { RawConfig } from "../models/config.ts";
 import { type Component, readOwn } from "./component.ts";
 import { componentsOf, type Pipeline, type TextEncoder } from "./pipeline.ts";
@@ -55,7 +56,7 @@ export function writePipeline(
     makeFolder(join(out, name));
     writeSafetensors(file, tensorsOf(component, change), { format: "pt" });
     if (change) written.push(file);
-    writeJsonAtomic(join(out, name, "config.json"), withDtype(component.rawConfig, change?.dtype ?? null));
+    writeConfig(pipeline, name, component.rawConfig, { out, dtype: change?.dtype ?? null });
   }
   if (single) writeSurroundings(pipeline, out);
   else copySurroundings(pipeline, out, kept);
@@ -78,11 +79,26 @@ function* tensorsOf(
   }
 }
 
-/** transformers reads a model in the type that its configuration names. */
-function withDtype(config: RawConfig, dtype: FloatType | null): RawConfig {
-  const field = ["dtype", "torch_dtype"].find((each) => each in config);
-  if (field === undefined || dtype === null) return config;
-  return { ...config, [field]: { f32: "float32", f16: "float16", bf16: "bfloat16" }[dtype] };
+const TYPE_NAMES = { f32: "float32", f16: "float16", bf16: "bfloat16" } as const;
+
+/**
+ * The configuration as its file spells it, for Python tells 1.0 from 1; with the type that the weights have now, in which
+ * transformers would read them.
+ */
+function writeConfig(
+  { configFolder }: Pipeline,
+  name: string,
+  raw: RawConfig,
+  { out, dtype }: { readonly out: string; readonly dtype: FloatType | null },
+): void {
+  const path = join(out, name, "config.json");
+  if (configFolder === null) {
+    writeJsonAtomic(path, raw);
+    return;
+  }
+  const text = readTextFile(join(configFolder, name, "config.json"));
+  const typed = dtype === null ? text : text.replace(/("(?:torch_)?dtype"\s*:\s*")\w+"/, `$1${TYPE_NAMES[dtype]}"`);
+  writeFileAtomic(path, new TextEncoder().encode(typed));
 }
 
 /** Everything of the folder but files of components that were written, and weights beside the ones that are read. */

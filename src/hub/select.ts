@@ -10,6 +10,8 @@ const MODEL_FILES = new RegExp(
 );
 const ADAPTER_FILES =
   /^(?:[\w-]+\/)?(?:adapter_config\.json|adapter_model\.(?:safetensors|bin))$|^(?:adapter_parts|lowrank)\.json$/;
+const TOKENIZER_FILES =
+  /^(?:tokenizer(?:_2)?\/)?(?:vocab\.json|merges\.txt|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json)$/;
 const PIPELINE_CONFIG = /^(?:model_index\.json|[\w-]+\/[\w.-]+\.(?:json|txt|model))$/;
 const DATA = /\.(?:jsonl|ndjson|json|csv|tsv|parquet)(?:\.gz)?$/i;
 
@@ -27,6 +29,19 @@ export const modelFiles: Pick = (paths) => {
 export const configFiles: Pick = (paths) => {
   if (paths.includes("config.json")) return ["config.json"];
   throw noWeights(paths, "config.json");
+};
+
+/** A diffusers pipeline without its weights. */
+export const pipelineConfigs: Pick = (paths) => {
+  if (!paths.includes("model_index.json")) throw noWeights(paths, "model_index.json");
+  return paths.filter((path) => PIPELINE_CONFIG.test(path) && !path.endsWith(".index.json"));
+};
+
+/** CLIP's tokenizer: of a repository of its own, or of a pipeline's folders. */
+export const tokenizerFiles: Pick = (paths) => {
+  const found = paths.filter((path) => TOKENIZER_FILES.test(path));
+  if (found.some((path) => /(?:merges\.txt|tokenizer\.json)$/.test(path))) return found;
+  throw noWeights(paths, "vocab.json with merges.txt");
 };
 
 /** Files of an adapter: a PEFT folder, or one LoRA file of Stable Diffusion. */

@@ -7,17 +7,24 @@ import { HubUnreachable, listRepository } from "./api.ts";
 import { cachedCommit, repositoryFolder, snapshotFolder, writeRef } from "./cache.ts";
 import { type DownloadProgress, downloadFile } from "./download.ts";
 import { type Reference, referenceText } from "./reference.ts";
-import { adapterFiles, configFiles, datasetFiles, modelFiles } from "./select.ts";
+import { adapterFiles, configFiles, datasetFiles, modelFiles, pipelineConfigs, tokenizerFiles } from "./select.ts";
 import type { HubSettings } from "./settings.ts";
 
-export type HubContent = "model" | "config" | "adapter" | "data";
+export type HubContent = "model" | "config" | "adapter" | "data" | "tokenizer" | "pipeline-config";
 
 export interface SnapshotOptions {
   readonly onProgress?: (progress: DownloadProgress) => void;
   readonly onWarning?: (message: string) => void;
 }
 
-const CHOICES = { model: modelFiles, config: configFiles, adapter: adapterFiles, data: datasetFiles } as const;
+const CHOICES = {
+  model: modelFiles,
+  config: configFiles,
+  adapter: adapterFiles,
+  data: datasetFiles,
+  tokenizer: tokenizerFiles,
+  "pipeline-config": pipelineConfigs,
+} as const;
 
 /**
  * The folder of a repository at its revision, every needed file in it. Offline, and when the hub cannot be reached, what

@@ -1,6 +1,7 @@
 /** What training on images is told: one typed record, defaults in one place. The command line's flags are these names. */
 
 import { z } from "zod";
+import { PREDICTIONS, type Prediction } from "../diffusion/ldm-config.ts";
 import { UsageError } from "../errors.ts";
 import { SCHEDULERS, type Scheduler } from "../train/schedule.ts";
 import { TARGET_SETS, type TargetSet } from "./targets.ts";
@@ -10,8 +11,14 @@ export const IMAGE_METHODS = ["lora", "full", "autoencoder"] as const;
 export type ImageMethod = (typeof IMAGE_METHODS)[number];
 
 export interface ImageTrainOptions {
-  /** Diffusers folder of the base. */
+  /** Diffusers folder of the base, or a single-file checkpoint. */
   readonly model: string;
+  /** Tokenizer files in place of the base's own, which single files lack. */
+  readonly tokenizer: string | null;
+  /** For single files of unusual sizes: a diffusers folder whose configurations they go with. */
+  readonly modelConfig: string | null;
+  /** What a single file's model predicts, where the file does not say. */
+  readonly prediction: Prediction | null;
   /** Folder of images with captions. */
   readonly data: string;
   readonly out: string;
@@ -83,6 +90,9 @@ const count = z.number().int().min(1);
 
 const schema = z.strictObject({
   model: z.string(),
+  tokenizer: z.string().nullable().default(null),
+  modelConfig: z.string().nullable().default(null),
+  prediction: z.enum(PREDICTIONS).nullable().default(null),
   data: z.string(),
   out: z.string(),
   method: z.enum(IMAGE_METHODS).default("lora"),

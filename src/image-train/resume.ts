@@ -32,6 +32,8 @@ export function fingerprintOf(
     samplePrompts: _prompts,
     sampleSteps: _sampled,
     model: _model,
+    tokenizer: _tokenizer,
+    modelConfig: _config,
     data: _data,
     evalData: _held,
     classData: _prior,

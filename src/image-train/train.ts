@@ -43,7 +43,7 @@ export async function* trainImagesHere(
 ): AsyncGenerator<ImageTrainEvent> {
   const started = performance.now();
   const options = imageTrainOptions(input);
-  const pipeline = openPipeline(options.model);
+  const pipeline = openPipeline(options.model, options);
   refuse(pipeline, options);
   const read = (folder: string | null): readonly ImageItem[] => (folder === null ? [] : readImageFolder(folder));
   const data = { train: read(options.data), held: read(options.evalData), prior: read(options.classData) };

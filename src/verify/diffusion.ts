@@ -1,8 +1,9 @@
 /**
- * Reference cases of diffusion pipelines: a pipeline's folder with `expected.safetensors`, which holds the inputs beside
- * the results, and a LoRA as a kohya file.
+ * Reference cases of diffusion pipelines: a pipeline's folder, or its configurations with a single-file checkpoint, and
+ * `expected.safetensors`, which holds the inputs beside the results, and a LoRA as a kohya file.
  */
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { gradient } from "../autodiff/gradient.ts";
 import { type ImageAdapter, mountBranches } from "../diffusion/adapter.ts";
@@ -29,6 +30,9 @@ type Run = (outputs: ReadonlyMap<string, Value>, inputs: Tensors) => Promise<Ten
 const INPUTS = ["text.input_ids", "unet.sample", "unet.timestep", "unet.target", "vae.image"] as const;
 type Inputs = Readonly<Record<(typeof INPUTS)[number], Tensor>>;
 
+/** The checkpoint of a case that has no folders of weights. */
+export const SINGLE_FILE = "model.safetensors";
+
 /** Every tensor of the case, computed from the inputs among the `expected` ones. */
 export async function computeDiffusion(
   folder: string,
@@ -40,7 +44,9 @@ export async function computeDiffusion(
   if (missing.length > 0)
     throw new ModelError(`${folder}/expected.safetensors lacks the inputs ${missing.join(", ")}.`);
   const given = Object.fromEntries(INPUTS.map((name) => [name, expected.get(name)!])) as unknown as Inputs;
-  const pipeline = openPipeline(folder);
+  const single = join(folder, SINGLE_FILE);
+  const modelConfig = existsSync(join(folder, "unet", "config.json")) ? folder : null;
+  const pipeline = existsSync(single) ? openPipeline(single, { modelConfig }) : openPipeline(folder);
   const { adapter } = readImageLora(join(folder, "lora_kohya", "lora.safetensors"), pipeline);
   const run: Run = async (outputs, inputs) => {
     const session = await runtime.open(outputs, options);

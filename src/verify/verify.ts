@@ -17,7 +17,7 @@ import type { Runtime } from "../runtime/session.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
-import { computeDiffusion } from "./diffusion.ts";
+import { computeDiffusion, SINGLE_FILE } from "./diffusion.ts";
 import { computeSchedules, schedulerFiles } from "./schedulers.ts";
 
 export interface VerifyInput {
@@ -46,7 +46,7 @@ export async function verifyHere(
   const { tensors: expected } = openSafetensors(path);
   const session = { threads };
   const held = new Map<string, FloatTensor>();
-  const pipeline = existsSync(join(folder, "model_index.json"));
+  const pipeline = ["model_index.json", SINGLE_FILE].some((name) => existsSync(join(folder, name)));
   if (pipeline || schedulerFiles(folder).length > 0) {
     const given = new Map([...expected].map(([name, entry]) => [name, readTensor(entry)]));
     const found = pipeline ? await computeDiffusion(folder, given, runtime, session) : computeSchedules(folder, given);

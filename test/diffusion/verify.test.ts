@@ -1,6 +1,6 @@
 /** The reference cases of diffusion, made by diffusers 0.42.1 and PEFT: `lowrank verify` computes every tensor of them. */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +19,7 @@ import { randomStream } from "../../src/tensor/random.ts";
 import { sizeOf } from "../../src/tensor/shape.ts";
 import { floatTensor, type Tensor } from "../../src/tensor/tensor.ts";
 import { verifyHere } from "../../src/verify/verify.ts";
+import { singleFile } from "./single-files.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "lowrank-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -31,6 +32,15 @@ test.each(["sd1", "sd2", "schedulers"])("%s: every tensor within 1e-4", async (n
   expect([...openSafetensors(write).tensors.keys()].length).toBe(tensors);
   expect(Object.entries(differences).filter(([, difference]) => !(difference < 1e-5))).toEqual([]);
   expect(tensors).toBeGreaterThan(80);
+});
+
+test("a case whose weights are a single-file checkpoint", async () => {
+  const folder = join(scratch, "single");
+  cpSync(caseOf("sd2"), folder, { recursive: true, filter: (path) => !/model\.safetensors$/.test(path) });
+  renameSync(singleFile("sd2", scratch), join(folder, "model.safetensors"));
+  const write = join(scratch, "single.safetensors");
+  const { differences } = await verifyHere({ folder, write, scratch, threads: 1 }, nodeRuntime);
+  expect(Object.entries(differences).filter(([, difference]) => !(difference < 1e-5))).toEqual([]);
 });
 
 test("blocks computed again in the backward pass give the same gradients", async () => {

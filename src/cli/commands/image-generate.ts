@@ -5,6 +5,7 @@ import type { ImageOptions, ImageRequest } from "../../diffusion/generate.ts";
 import { UsageError } from "../../errors.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { chooseFrom, loadAdapters, readLatents, readStart } from "../image-inputs.ts";
+import { IMAGE_MODEL_FLAGS, imageModel } from "../image-model.ts";
 import { defaultThreads } from "../threads.ts";
 import { packageVersion } from "../version.ts";
 
@@ -16,7 +17,7 @@ const command: Command = defineCommand({
       type: "string",
       value: "DIR",
       required: true,
-      help: "Base: a diffusers folder, a hub id, or embedded:NAME",
+      help: "Base: a diffusers folder, a single file, a hub id, or embedded:NAME",
     },
     prompt: {
       type: "string",
@@ -61,7 +62,7 @@ const command: Command = defineCommand({
       help: "safetensors file with the noise to start from: latents [count, channels, h, w]",
     },
     clipSkip: { type: "integer", help: "Last layers of the text encoder to leave out" },
-    tokenizer: { type: "string", value: "DIR", help: "A folder of tokenizer files, where the model has none" },
+    ...IMAGE_MODEL_FLAGS,
     previewSteps: { type: "integer", help: "Writes FILE.preview.png after so many steps; 0 never" },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
@@ -94,12 +95,14 @@ const command: Command = defineCommand({
       adaptersDir,
       blockWeights,
       tokenizer,
+      modelConfig,
+      prediction,
       threads,
       ...rest
     } = flags;
     if (extname(out) !== ".png") throw new UsageError(`--out: found ${out}, needed a name that ends in .png.`);
-    const { locateModel } = await import("../../models/locate.ts");
-    const pipeline = openPipeline(locateModel(model), { tokenizer: tokenizer ?? null });
+    const { model: place, ...opening } = await imageModel({ model, tokenizer, modelConfig, prediction });
+    const pipeline = openPipeline(place, opening);
     const { text, chosen } = chooseFrom({ prompt, adapter, adaptersDir, blockWeights });
     const adapters = await loadAdapters(chosen, pipeline, (message) => output.note(message));
     const { image, latents, ...others } = rest;

@@ -8,11 +8,18 @@ import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
 import type { FlagsOf, FlagTable } from "../flags.ts";
 import { imageTrainProgress } from "../image-train-progress.ts";
+import { IMAGE_MODEL_FLAGS, imageModel } from "../image-model.ts";
 import { followRun } from "../long-run.ts";
 import { defaultThreads } from "../threads.ts";
 
 const flags = {
-  model: { type: "string", value: "DIR", required: true, help: "Base: a diffusers folder, or embedded:NAME" },
+  model: {
+    type: "string",
+    value: "DIR",
+    required: true,
+    help: "Base: a diffusers folder, a single file, a hub id, or embedded:NAME",
+  },
+  ...IMAGE_MODEL_FLAGS,
   data: { type: "string", value: "DIR", required: true, help: "Folder of images with captions" },
   out: { type: "string", value: "DIR", required: true, help: "Folder for the LoRA files and checkpoints" },
   method: { type: "string", choices: IMAGE_METHODS, help: "LoRA, the whole UNet, or the autoencoder" },
@@ -103,9 +110,12 @@ async function inputOf(given: FlagsOf<typeof flags>): Promise<ImageTrainInput> {
     debug: _debug,
     samplePrompts,
     model,
+    tokenizer,
+    modelConfig,
+    prediction,
     ...options
   } = given as FlagsOf<typeof flags> & Record<string, unknown>;
-  const [{ locateModel }, { existsSync }] = await Promise.all([import("../../models/locate.ts"), import("node:fs")]);
+  const { existsSync } = await import("node:fs");
   const prompts = async (text: string): Promise<string[]> => {
     if (!existsSync(text)) return [text];
     const { readTextFile } = await import("../../files/text-file.ts");
@@ -116,7 +126,7 @@ async function inputOf(given: FlagsOf<typeof flags>): Promise<ImageTrainInput> {
   return {
     threads: defaultThreads(),
     ...options,
-    model: locateModel(model),
+    ...(await imageModel({ model, tokenizer, modelConfig, prediction })),
     ...(samplePrompts === undefined ? {} : { samplePrompts: await prompts(samplePrompts) }),
   } as unknown as ImageTrainInput;
 }

@@ -1,10 +1,14 @@
 /** `lowrank merge` */
 
+import type { FloatType } from "../../adapters/merge.ts";
+import { UsageError } from "../../errors.ts";
 import { GGUF_TYPES, type GgufType } from "../../gguf/export.ts";
 import { QUANT_TYPES, type QuantType } from "../../precision/blocks.ts";
 import { adapterArguments } from "../adapter-argument.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
+import { IMAGE_MODEL_FLAGS, type ImageModelFlags, imageModel } from "../image-model.ts";
+import type { Output } from "../output.ts";
 import { defaultThreads } from "../threads.ts";
 
 const command: Command = defineCommand({
@@ -15,13 +19,13 @@ const command: Command = defineCommand({
       type: "string",
       value: "DIR",
       required: true,
-      help: "Base: a Hugging Face folder, a .gguf file, or embedded:NAME",
+      help: "Base: a Hugging Face or diffusers folder, a .gguf or single-file checkpoint, or embedded:NAME",
     },
     adapter: {
       type: "repeated",
       value: "[NAME=]PATH[@WEIGHT]",
       required: true,
-      help: "A PEFT folder; several are merged as a weighted sum",
+      help: "A PEFT folder, or a LoRA file of Stable Diffusion; several are merged as a weighted sum",
     },
     out: { type: "string", value: "DIR", required: true, help: "Folder for the merged model, or a file FILE.gguf" },
     dtype: {
@@ -35,9 +39,12 @@ const command: Command = defineCommand({
       choices: ["fp32", "int4"],
     },
     quantType: { type: "string", help: "What --precision int4 holds weights as (int4)", choices: QUANT_TYPES },
+    ...IMAGE_MODEL_FLAGS,
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
-  run: async ({ flags: { model, adapter, out, dtype, threads = defaultThreads(), precision, quantType }, output }) => {
+  run: async ({ flags, output }) => {
+    const { model, adapter, out, dtype, threads = defaultThreads(), precision, quantType } = flags;
+    if (await isImageModel(model)) return mergeImages(flags, output);
     const [{ mergeHere }, { nodeRuntime }] = await Promise.all([
       import("../../merge/merge.ts"),
       import("../../runtime/node.ts"),
@@ -63,5 +70,44 @@ const command: Command = defineCommand({
     );
   },
 });
+
+async function isImageModel(model: string): Promise<boolean> {
+  const [{ isPipeline }, { locateModel }] = await Promise.all([
+    import("../../diffusion/pipeline.ts"),
+    import("../../models/locate.ts"),
+  ]);
+  return !model.endsWith(".gguf") && isPipeline(locateModel(model));
+}
+
+interface ImageMergeFlags extends ImageModelFlags {
+  readonly adapter: readonly string[];
+  readonly out: string;
+  readonly dtype?: string | undefined;
+  readonly precision?: string | undefined;
+  readonly threads?: number | undefined;
+}
+
+async function mergeImages(flags: ImageMergeFlags, output: Output): Promise<undefined> {
+  const { adapter, out, dtype = null, threads = defaultThreads() } = flags;
+  if (dtype === "q8_0" || out.endsWith(".gguf") || flags.precision !== undefined) {
+    throw new UsageError("A diffusion pipeline is merged into a folder: --out DIR, with --dtype f32, f16 or bf16.");
+  }
+  const [{ mergePipelineHere }, { nodeRuntime }] = await Promise.all([
+    import("../../merge/merge-pipeline.ts"),
+    import("../../runtime/node.ts"),
+  ]);
+  const base = await imageModel(flags);
+  const onWarning = (message: string): void => output.note(`Warning: ${message}`);
+  const adapters = adapterArguments(adapter);
+  const input = { ...base, adapters, out, dtype: dtype as FloatType | null, threads, onWarning };
+  const result = await mergePipelineHere(input, nodeRuntime);
+  output.result(
+    result,
+    () =>
+      `Merged into ${out}. Largest difference to base and adapters: ${Object.entries(result.components)
+        .map(([component, difference]) => `${difference.toExponential(2)} (${component})`)
+        .join(", ")}.`,
+  );
+}
 
 export default command;
