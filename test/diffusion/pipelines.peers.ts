@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { convertImageLora } from "../../src/convert/image-lora.ts";
 import { openPipeline } from "../../src/diffusion/pipeline.ts";
 import { writePipeline } from "../../src/diffusion/write-pipeline.ts";
@@ -16,6 +16,7 @@ import { mergePipelineHere } from "../../src/merge/merge-pipeline.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { singleFile } from "./single-files.ts";
 
+vi.setConfig({ testTimeout: 400_000 }); // the libraries alone take a minute to load on a busy machine
 const python = process.env["LOWRANK_PYTHON"] ?? "python3";
 const scratch = mkdtempSync(join(tmpdir(), "lowrank-pipelines-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
