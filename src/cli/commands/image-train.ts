@@ -7,8 +7,8 @@ import { SCHEDULERS } from "../../train/schedule.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
 import type { FlagsOf, FlagTable } from "../flags.ts";
-import { imageTrainProgress } from "../image-train-progress.ts";
 import { IMAGE_MODEL_FLAGS, imageModel } from "../image-model.ts";
+import { imageTrainProgress } from "../image-train-progress.ts";
 import { followRun } from "../long-run.ts";
 import { defaultThreads } from "../threads.ts";
 
