@@ -8,7 +8,8 @@ import { UsageError } from "./errors.ts";
 import type { Embeddings, EmbedInput } from "./evaluate/embed.ts";
 import type { Evaluation } from "./evaluate/evaluate.ts";
 import type { EvaluateInput } from "./evaluate/run.ts";
-import type { LoadedBase, LoadOptions } from "./generate/load.ts";
+import type { BaseThread } from "./generate/base-thread.ts";
+import type { LoadOptions } from "./generate/load.ts";
 import type { HubSettings } from "./hub/settings.ts";
 import type { HubContent, SnapshotOptions } from "./hub/snapshot.ts";
 import type { MergeInput, MergeResult } from "./merge/merge.ts";
@@ -28,9 +29,9 @@ export type { AdapterChoice } from "./evaluate/adapters.ts";
 export type { Embeddings, EmbedInput } from "./evaluate/embed.ts";
 export type { Evaluation } from "./evaluate/evaluate.ts";
 export type { EvaluateInput } from "./evaluate/run.ts";
-export type { WeightedAdapter } from "./generate/adapter-set.ts";
+export type { BaseThread as LoadedBase, LoadedAdapter } from "./generate/base-thread.ts";
 export type { Completion, CompletionOptions, GenerateOptions, Prompt } from "./generate/generate.ts";
-export type { LoadedBase, LoadOptions } from "./generate/load.ts";
+export type { GeneratingBase, GenerationLoad, LoadOptions } from "./generate/load.ts";
 export { ADAPTER_MODES, type AdapterMode } from "./generate/modes.ts";
 export type { Sampling, TokenProbability } from "./generate/sample.ts";
 export type { FinishReason, Piece, TokenLogprobs } from "./generate/sequence.ts";
@@ -99,8 +100,8 @@ export async function adapterInfo(path: string): Promise<AdapterInfo> {
 }
 
 /**
- * A base in memory that generates text with any adapters; `close()` frees it. `name` is a Hugging Face folder or
- * `embedded:NAME`.
+ * A base in memory that generates text with any adapters, on a thread of its own: the caller's stays free. `close()` ends
+ * it. `name` is a Hugging Face folder, a GGUF file or `embedded:NAME`.
  *
  * @example
  * const base = await load("embedded:gpt2-tiny");
@@ -108,12 +109,9 @@ export async function adapterInfo(path: string): Promise<AdapterInfo> {
  * const { text } = await base.complete({ prompt: "Once", adapters: [[adapter, 0.7]] });
  * await base.close();
  */
-export async function load(name: string, options: LoadOptions = {}): Promise<LoadedBase> {
-  const [{ loadBase }, { runtimeOn }] = await Promise.all([
-    import("./generate/load.ts"),
-    import("./runtime/devices.ts"),
-  ]);
-  return loadBase(name, options, runtimeOn(options.device ?? "cpu"));
+export async function load(name: string, options: LoadOptions = {}): Promise<BaseThread> {
+  const { startBase } = await import("./generate/base-thread.ts");
+  return startBase(name, options);
 }
 
 export interface DownloadOptions extends SnapshotOptions {

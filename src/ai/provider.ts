@@ -1,5 +1,5 @@
 /**
- * `lowrank/ai`: a base with its adapters as a provider of Vercel's AI SDK, computed in this process.
+ * `lowrank/ai`: a base with its adapters as a provider of Vercel's AI SDK, computed in this process, on a thread of its own.
  * Source of the interface: `@ai-sdk/provider` 3, specification v3 (AI SDK 6), the newest that runs on Node 20.
  */
 
@@ -12,10 +12,10 @@ import {
   NoSuchModelError,
   type ProviderV3,
 } from "@ai-sdk/provider";
-import type { Adapter } from "../adapters/adapter.ts";
 import { folderName } from "../files/snapshot-path.ts";
+import { type BaseThread, type LoadedAdapter, startBase } from "../generate/base-thread.ts";
 import type { Completion } from "../generate/generate.ts";
-import type { LoadedBase, LoadOptions } from "../generate/load.ts";
+import type { LoadOptions } from "../generate/load.ts";
 import type { Piece } from "../generate/sequence.ts";
 import { setNames } from "../generate/set-names.ts";
 import { callOf, type Kind } from "./call.ts";
@@ -51,12 +51,8 @@ export function createLowrank(settings: LowrankSettings): LowrankProvider {
   const { model, adapters: folders = {}, ...options } = settings;
   const baseName = folderName(model.replace(/^embedded:/, ""));
   const bases = lazily(async () => {
-    const [{ loadBase }, { runtimeOn }] = await Promise.all([
-      import("../generate/load.ts"),
-      import("../runtime/devices.ts"),
-    ]);
-    const base = await loadBase(model, options, runtimeOn(options.device ?? "cpu"));
-    return { base, adapters: new Map<string, Promise<Adapter>>() };
+    const base = await startBase(model, options);
+    return { base, adapters: new Map<string, Promise<LoadedAdapter>>() };
   });
 
   const make = (name: string, kind: Kind): LanguageModelV3 => {
@@ -97,8 +93,8 @@ export function createLowrank(settings: LowrankSettings): LowrankProvider {
 }
 
 interface Opened {
-  readonly base: LoadedBase;
-  readonly adapters: readonly (readonly [Adapter, number])[];
+  readonly base: BaseThread;
+  readonly adapters: readonly (readonly [LoadedAdapter, number])[];
 }
 
 function languageModel(modelId: string, kind: Kind, open: () => Promise<Opened>): LanguageModelV3 {

@@ -1,9 +1,10 @@
 /** Generation as a caller sees it: options in, pieces out as they come, the whole at the end. */
 
+import type { Adapter } from "../adapters/adapter.ts";
 import type { TextStream, Tokenizer } from "../data/tokenizer.ts";
 import { ModelError, UsageError } from "../errors.ts";
 import { type Base, demandTokenizer } from "../program/setup.ts";
-import type { AdapterSet, WeightedAdapter } from "./adapter-set.ts";
+import type { AdapterSet } from "./adapter-set.ts";
 import { type BeamSettings, beamJob } from "./beam.ts";
 import { type ChatRequest, renderChat } from "./chat.ts";
 import type { Engine, Tokens } from "./engine.ts";
@@ -40,10 +41,10 @@ export interface CompletionOptions extends Sampling {
   readonly logprobs?: number;
 }
 
-export type GenerateOptions = Prompt &
+export type GenerateOptions<A = Adapter> = Prompt &
   CompletionOptions & {
     /** Adapters with their weights; their effects add up. */
-    readonly adapters?: readonly WeightedAdapter[];
+    readonly adapters?: readonly (readonly [adapter: A, weight: number])[];
     /** Ends the completion early, with finishReason "cancelled". */
     readonly signal?: AbortSignal;
   };

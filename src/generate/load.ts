@@ -11,7 +11,6 @@ import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
 import { openBase, settle } from "../program/setup.ts";
 import type { Device, Runtime } from "../runtime/session.ts";
-import type { WeightedAdapter } from "./adapter-set.ts";
 import { endTokens } from "./end-tokens.ts";
 import { createEngine } from "./engine.ts";
 import { type Completion, type GenerateOptions, generateTokens, withVirtual } from "./generate.ts";
@@ -50,21 +49,29 @@ export interface LoadOptions {
   readonly cacheDir?: string | null;
 }
 
-export interface LoadedBase {
-  readonly model: Model;
-  readonly tokenizer: Tokenizer | null;
+/** A base that writes text; adapters are its own `A`. */
+export interface GeneratingBase<A> {
   /** An adapter of a PEFT folder, checked against the base. It may be used in any generation, with any weight. */
-  adapter(path: string): Promise<Adapter>;
+  adapter(path: string): Promise<A>;
   /** Pieces of a completion as they come; the generator returns the whole. Many may run at once and take turns. */
-  generate(options: GenerateOptions): AsyncGenerator<Piece, Completion>;
+  generate(options: GenerateOptions<A>): AsyncGenerator<Piece, Completion>;
   /** A whole completion. */
-  complete(options: GenerateOptions): Promise<Completion>;
+  complete(options: GenerateOptions<A>): Promise<Completion>;
   /** Scores after every token: [tokens, vocabulary], row after row. */
-  logits(tokenIds: ArrayLike<number>, adapters?: readonly WeightedAdapter[]): Promise<Float32Array>;
+  logits(
+    tokenIds: ArrayLike<number>,
+    adapters?: readonly (readonly [adapter: A, weight: number])[],
+  ): Promise<Float32Array>;
   /** What is being computed. */
   load(): GenerationLoad;
   /** Frees the memory; the base is of no use afterwards. */
   close(): Promise<void>;
+}
+
+/** A base on this thread. */
+export interface LoadedBase extends GeneratingBase<Adapter> {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer | null;
 }
 
 export interface GenerationLoad {

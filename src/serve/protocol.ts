@@ -4,7 +4,6 @@ import type { Completion, CompletionOptions } from "../generate/generate.ts";
 import type { AdapterMode } from "../generate/modes.ts";
 import type { ToolFormat } from "../generate/tool-format.ts";
 import type { Precision } from "../precision/precision.ts";
-import type { WireError } from "../wire-error.ts";
 
 /** What to go on from. */
 export type ServedPrompt =
@@ -46,18 +45,29 @@ export interface GenerateCall {
   readonly adapters: readonly (readonly [adapter: number, weight: number])[];
 }
 
-export type ToEngine =
-  | { readonly kind: "load"; readonly call: number; readonly adapter: number; readonly path: string }
-  | { readonly kind: "drop"; readonly adapter: number }
-  | ({ readonly kind: "generate"; readonly call: number } & GenerateCall)
-  | {
-      readonly kind: "embed";
-      readonly call: number;
-      readonly texts: readonly string[];
-      readonly adapters: GenerateCall["adapters"];
-    }
-  | { readonly kind: "cancel"; readonly call: number }
-  | { readonly kind: "close" };
+/** What the computing thread is asked. */
+export interface EngineCalls {
+  /** Loads the adapter of a folder under a number of the server's. */
+  readonly load: { input: { readonly adapter: number; readonly path: string }; piece: never; result: LoadedFacts };
+  /** Frees an adapter; calls under way keep it. */
+  readonly drop: { input: number; piece: never; result: null };
+  readonly generate: {
+    input: GenerateCall;
+    piece: ServedPiece;
+    result: { readonly completion: ServedCompletion; readonly load: EngineLoad };
+  };
+  readonly embed: {
+    input: { readonly texts: readonly string[]; readonly adapters: GenerateCall["adapters"] };
+    piece: never;
+    result: Embedded;
+  };
+}
+
+/** A vector a text, and the tokens of all of them. */
+export interface Embedded {
+  readonly vectors: readonly Float32Array[];
+  readonly tokens: number;
+}
 
 export interface EngineFacts {
   readonly name: string;
@@ -98,17 +108,3 @@ export interface EngineLoad {
   readonly cacheBytes: number;
   readonly prefixHits: number;
 }
-
-export type FromEngine =
-  | { readonly kind: "ready"; readonly facts: EngineFacts }
-  | { readonly kind: "failed"; readonly error: WireError }
-  | { readonly kind: "loaded"; readonly call: number; readonly facts: LoadedFacts }
-  | { readonly kind: "piece"; readonly call: number; readonly piece: ServedPiece }
-  | { readonly kind: "done"; readonly call: number; readonly completion: ServedCompletion; readonly load: EngineLoad }
-  | {
-      readonly kind: "embedded";
-      readonly call: number;
-      readonly vectors: readonly Float32Array[];
-      readonly tokens: number;
-    }
-  | { readonly kind: "error"; readonly call: number; readonly error: WireError };

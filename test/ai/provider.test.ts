@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { generateText, streamText } from "ai";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { savePeftFolder } from "../../src/adapters/peft-folder.ts";
-import { createLowrank } from "../../src/ai/provider.ts";
 import { type LoadedBase, loadBase } from "../../src/generate/load.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { randomAdapter } from "../generate/random-adapter.ts";
@@ -13,6 +12,9 @@ import { writeWordedModel } from "../generate/worded-model.ts";
 const root = mkdtempSync(join(tmpdir(), "lowrank-ai-"));
 const worded = join(root, "tiny");
 const adapters = { tales: join(root, "tales"), news: join(root, "news") };
+// As built: its thread is a file of its own.
+const DIST = new URL("../../dist/ai/provider.js", import.meta.url).href;
+const { createLowrank } = (await import(DIST)) as typeof import("../../src/ai/provider.ts");
 const chat = createLowrank({ model: worded, threads: 1, adapters });
 const embedded = createLowrank({ model: "embedded:gpt2-tiny", threads: 1 });
 let base: LoadedBase;
