@@ -59,7 +59,8 @@ function matches(bytes: Uint8Array, at: number, piece: Uint8Array, skip: number)
   return true;
 }
 
-function bytesOf(id: number, texts: TokenTexts): Uint8Array | null {
+/** A token's bytes in a text; null for unknown ids. */
+export function bytesOf(id: number, texts: TokenTexts): Uint8Array | null {
   const token = texts.tokenOf(id);
   if (token === null) return null;
   const encoder = new TextEncoder();

@@ -5,7 +5,7 @@ import { FormatError, messageOf } from "../errors.ts";
 import { isObject, type JsonObject } from "./json-values.ts";
 import { charsmapNormalizer } from "./sentencepiece-charsmap.ts";
 import { tokenText } from "./special-tokens.ts";
-import { type Offsets, tokenOffsets } from "./token-offsets.ts";
+import { bytesOf, type Offsets, type TokenTexts, tokenOffsets } from "./token-offsets.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files.ts";
 import { repaired } from "./tokenizer-repairs.ts";
 import { cleanUp, type TextStream, textStream } from "./tokenizer-stream.ts";
@@ -27,6 +27,8 @@ export interface Tokenizer {
   decode(ids: Iterable<number>, options: { skipSpecial: boolean }): string;
   /** A decoder for ids that come one by one; its pieces joined are `decode` of all ids. Special ones that are `shown` stay. */
   stream(options?: { skipSpecial: boolean; shown?: ReadonlySet<number> }): TextStream;
+  /** A token's bytes in a text; null for special and unknown ones. Null itself where the vocabulary does not tell them. */
+  readonly bytesOf: ((id: number) => Uint8Array | null) | null;
   /** Id of a token by its exact text, or null. */
   idOf(token: string): number | null;
   /** eos_token; null when the files name none (`config.json` may). */
@@ -67,6 +69,12 @@ function tokenizerOf({ path, json, config, chatTemplate }: TokenizerFiles): Toke
   const cleansUp = config["clean_up_tokenization_spaces"] === true && model["type"] !== "BPE";
   const prefixesWords = JSON.stringify(json["pre_tokenizer"] ?? null).includes('"ByteLevel"');
 
+  const texts: TokenTexts = {
+    tokenOf: (id) => npm.id_to_token(id) ?? null,
+    isAdded: (id) => addedIds.has(id),
+    alphabet: alphabetOf(json),
+  };
+
   const plain = (text: string): number[] => (text === "" ? [] : npm.encode(text, { add_special_tokens: false }).ids);
   const decodeRaw = (ids: readonly number[]): string => {
     const known = ids.filter((id) => npm.id_to_token(id) !== undefined);
@@ -87,12 +95,8 @@ function tokenizerOf({ path, json, config, chatTemplate }: TokenizerFiles): Toke
       const assembled = assemble(template, pieces.flat(), null, limit);
       return { ...assembled, words: assembled.origin.map((at) => (at === -1 ? -1 : wordOf[at]!)) };
     },
-    offsets: (text, ids) =>
-      tokenOffsets(text, ids, {
-        tokenOf: (id) => npm.id_to_token(id) ?? null,
-        isAdded: (id) => addedIds.has(id),
-        alphabet: alphabetOf(json),
-      }),
+    offsets: (text, ids) => tokenOffsets(text, ids, texts),
+    bytesOf: texts.alphabet === "other" ? null : (id) => (specialIds.has(id) ? null : bytesOf(id, texts)),
     decode(ids, { skipSpecial }) {
       const shown = [...ids].filter((id) => !(skipSpecial && specialIds.has(id)));
       return cleansUp ? cleanUp(decodeRaw(shown)) : decodeRaw(shown);

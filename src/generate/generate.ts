@@ -8,6 +8,7 @@ import type { AdapterSet } from "./adapter-set.ts";
 import { type BeamSettings, beamJob } from "./beam.ts";
 import { type ChatRequest, renderChat } from "./chat.ts";
 import type { Engine, Tokens } from "./engine.ts";
+import type { Forms, TextForm } from "./form.ts";
 import type { PrefixCache } from "./prefix-cache.ts";
 import { createSampler, type Sampling } from "./sample.ts";
 import type { Job, Scheduler } from "./scheduler.ts";
@@ -37,6 +38,8 @@ export interface CompletionOptions extends Sampling {
   readonly noRepeatNgram?: number;
   /** Special tokens, by their texts, that the completion's text shows: marks of tool calls are such in some models. */
   readonly shownTokens?: readonly string[];
+  /** What the text is held to: JSON, a JSON schema, a regular expression, one of some texts. */
+  readonly form?: TextForm;
   /** Tell each token's log probability, and those of so many best tokens beside it. */
   readonly logprobs?: number;
 }
@@ -88,6 +91,7 @@ export interface Generation {
   readonly prefixes: PrefixCache;
   readonly set: AdapterSet;
   readonly ends: ReadonlySet<number>;
+  readonly forms: Forms;
 }
 
 /** Runs a completion among the others of the scheduler. Leaving the iteration early cancels it. */
@@ -158,7 +162,7 @@ interface Callbacks {
 
 /** Checks the options and makes a job of them. Throws UsageError and ModelError. */
 function prepare(
-  { base, engine, prefixes, set, ends }: Generation,
+  { base, engine, prefixes, set, ends, forms }: Generation,
   options: GenerateOptions,
   callbacks: Callbacks,
 ): { readonly job: Job; readonly promptTokens: number } {
@@ -186,7 +190,7 @@ function prepare(
       }),
     };
   }
-  const sampler = createSampler(options);
+  const sampler = createSampler(options, options.form === undefined ? null : forms.guide(options.form));
   for (const id of ids) sampler.seen(id, "prompt");
   if (stop.length > 0) demandTokenizer(base);
   const job = sequenceJob({
@@ -222,9 +226,9 @@ function beamSettings(options: CompletionOptions): BeamSettings | null {
   if (beams === 1) return null;
   const { temperature = 0, repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 } = options;
   const plain = repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0 && !options.logitBias;
-  if (temperature !== 0 || !plain || options.stop?.length || options.logprobs !== undefined) {
+  if (temperature !== 0 || !plain || options.stop?.length || options.logprobs !== undefined || options.form) {
     throw new UsageError(
-      "Beam search draws nothing: leave temperature, penalties, biases, stop texts and logprobs out.",
+      "Beam search draws nothing: leave temperature, penalties, biases, stop texts, forms and logprobs out.",
     );
   }
   return { beams, lengthPenalty, noRepeatNgram };

@@ -13,6 +13,7 @@ import { openBase, settle } from "../program/setup.ts";
 import type { Device, Runtime } from "../runtime/session.ts";
 import { endTokens } from "./end-tokens.ts";
 import { createEngine } from "./engine.ts";
+import { createForms } from "./form.ts";
 import { type Completion, type GenerateOptions, generateTokens, withVirtual } from "./generate.ts";
 import { type AdapterMode, settleMode } from "./modes.ts";
 import { createPrefixCache } from "./prefix-cache.ts";
@@ -119,8 +120,9 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   const scheduler = createScheduler(engine, { rows, tokens: cacheTokens });
   const prefixes = createPrefixCache(prefixBytes);
   const ends = endTokens(base);
+  const forms = createForms(base, ends);
   const generate = (request: GenerateOptions): AsyncGenerator<Piece, Completion> =>
-    generateTokens({ base, engine, scheduler, prefixes, ends, set: setOf(request.adapters ?? []) }, request);
+    generateTokens({ base, engine, scheduler, prefixes, ends, forms, set: setOf(request.adapters ?? []) }, request);
   return {
     model,
     tokenizer: base.tokenizer,

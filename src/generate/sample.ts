@@ -4,6 +4,7 @@
  */
 
 import { UsageError } from "../errors.ts";
+import type { Guide } from "../grammar/guide.ts";
 import { type Random, randomStream } from "../tensor/random.ts";
 
 export interface Sampling {
@@ -32,10 +33,12 @@ export interface Sampler {
   next(scores: Float32Array): number;
   /** Tells of a token of the sequence: of the prompt, or one that was generated. */
   seen(token: number, from: "prompt" | "completion"): void;
+  /** Whether the text has the form that it is held to, and nothing can follow. */
+  readonly complete: boolean;
 }
 
-/** Throws UsageError for values that mean nothing. */
-export function createSampler(options: Sampling = {}): Sampler {
+/** Draws within what `guide` allows. Throws UsageError for values that mean nothing. */
+export function createSampler(options: Sampling = {}, guide: Guide | null = null): Sampler {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   const { presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
   demand(temperature >= 0 && Number.isFinite(temperature), "temperature", temperature, "a number from 0");
@@ -63,7 +66,8 @@ export function createSampler(options: Sampling = {}): Sampler {
   const random = randomStream(seed);
   const before = new Set<number>();
   const counts = new Map<number, number>();
-  const changes = biases.length > 0 || repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+  const changes =
+    guide !== null || biases.length > 0 || repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
 
   const changed = (scores: Float32Array): Float32Array => {
     if (!changes) return scores;
@@ -73,13 +77,19 @@ export function createSampler(options: Sampling = {}): Sampler {
     if (presencePenalty !== 0 || frequencyPenalty !== 0) {
       for (const [token, count] of counts) all[token]! -= presencePenalty + count * frequencyPenalty;
     }
+    guide?.restrict(all);
     return all;
   };
 
   return {
     seen: (token, from) => {
       before.add(token);
-      if (from === "completion") counts.set(token, (counts.get(token) ?? 0) + 1);
+      if (from === "prompt") return;
+      counts.set(token, (counts.get(token) ?? 0) + 1);
+      guide?.accept(token);
+    },
+    get complete() {
+      return guide?.complete ?? false;
     },
     next: (scores) => {
       const own = changed(scores);
@@ -113,7 +123,7 @@ function candidates(
   let sum = 0;
   let count = 0;
   for (const score of scores) {
-    if (score < limit) continue;
+    if (score < limit || score === Number.NEGATIVE_INFINITY) continue;
     sum += probability(score);
     count++;
   }
@@ -121,7 +131,7 @@ function candidates(
   const floor = topP < 1 ? ((1 - topP) * sum) / count : 0;
   const kept: Candidate[] = [];
   for (let token = 0; token < scores.length; token++) {
-    if (scores[token]! < limit) continue;
+    if (scores[token]! < limit || scores[token] === Number.NEGATIVE_INFINITY) continue;
     const p = probability(scores[token]!);
     if (p >= floor) kept.push({ token, probability: p });
   }

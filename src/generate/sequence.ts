@@ -83,7 +83,7 @@ export function sequenceJob(options: SequenceOptions): Job {
       sampler.seen(token, "completion");
       const ended = ends.has(token);
       settle(ended ? "" : filter.push(stream?.push(token) ?? ""), [token], scores!);
-      if (ended || filter.stopped) reason = "stop";
+      if (ended || filter.stopped || sampler.complete) reason = "stop";
       next = { ids: Int32Array.of(token), virtual: new Int32Array(1) };
     },
     end(error) {

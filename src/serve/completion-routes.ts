@@ -13,6 +13,7 @@ import {
   type CompletionRequest,
   chatPrompt,
   completionOptions,
+  demandedTools,
   promptsOf,
   readRequest,
 } from "./requests.ts";
@@ -106,7 +107,11 @@ async function complete(
 
 /** Null when the request has no tools, or nobody knows how the model calls them: it answers in text then. */
 function toolUse(request: CompletionRequest | ChatRequest, format: ToolFormat | null): ToolUse | null {
-  if (!("messages" in request) || format === null || request.tool_choice === "none") return null;
-  const names = new Set(request.tools?.map((tool) => tool.function.name));
+  if (!("messages" in request) || request.tool_choice === "none") return null;
+  const demanded = demandedTools(request);
+  const names = new Set((demanded ?? request.tools)?.map((tool) => tool.function.name));
+  // What must be a call is held to its JSON alone, which Llama's format takes without marks.
+  if (demanded) return { format: "llama", names, most: 1 };
+  if (format === null) return null;
   return names.size === 0 ? null : { format, names, most: request.parallel_tool_calls === false ? 1 : Infinity };
 }

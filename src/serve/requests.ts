@@ -1,10 +1,12 @@
 /** Requests as OpenAI's API and its neighbours have them, read strictly: what is not known to work is refused by name. */
 
 import { z } from "zod";
+import type { TextForm } from "../generate/form.ts";
 import type { CompletionOptions } from "../generate/generate.ts";
 import { setNames } from "../generate/set-names.ts";
 import { HttpError } from "./http-error.ts";
 import type { Message, ServedPrompt } from "./protocol.ts";
+import { callForm, FORM_FIELDS, type FormFields, formOf } from "./request-form.ts";
 
 /** Sizes beyond which a request is a mistake or an attack. */
 const MOST = {
@@ -20,7 +22,7 @@ const MOST = {
 };
 
 /** What both kinds of requests have in common. */
-interface SharedRequest {
+interface SharedRequest extends FormFields {
   readonly model?: string | null | undefined;
   readonly max_tokens?: number | null | undefined;
   readonly temperature?: number | null | undefined;
@@ -56,13 +58,20 @@ export interface CompletionRequest extends SharedRequest {
 /** A function that the model may call; its JSON schema goes to the chat template as it is. */
 export interface Tool {
   readonly type: "function";
-  readonly function: { readonly name: string };
+  readonly function: { readonly name: string; readonly parameters?: unknown };
 }
+
+/** "required": some tool must be called; an object: that one. */
+export type ToolChoice =
+  | "auto"
+  | "none"
+  | "required"
+  | { readonly type: "function"; readonly function: { readonly name: string } };
 
 export interface ChatRequest extends SharedRequest {
   readonly messages: readonly Message[];
   readonly tools?: readonly Tool[] | null | undefined;
-  readonly tool_choice?: "auto" | "none" | null | undefined;
+  readonly tool_choice?: ToolChoice | null | undefined;
   readonly parallel_tool_calls?: boolean | null | undefined;
   readonly max_completion_tokens?: number | null | undefined;
   readonly logprobs?: boolean | null | undefined;
@@ -111,6 +120,7 @@ const shared = {
     .max(MOST.adapters)
     .nullish(),
   user: z.string().nullish(),
+  ...FORM_FIELDS,
 };
 
 const completionRequest = z.object({
@@ -130,15 +140,6 @@ const completionRequest = z.object({
   best_of: z.literal(1, { error: "best_of is not supported; use n" }).nullish(),
 });
 
-const responseFormat = z
-  .object({
-    type: z.literal("text", {
-      error:
-        "only text is supported: this server cannot hold a model to a JSON schema. Ask for JSON in the prompt, and check what comes",
-    }),
-  })
-  .nullish();
-
 const chatRequest = z.object({
   ...shared,
   messages: z
@@ -156,9 +157,11 @@ const chatRequest = z.object({
     .nullish(),
   parallel_tool_calls: z.boolean().nullish(),
   tool_choice: z
-    .enum(["auto", "none"], { error: 'only "auto" and "none" are supported: the model decides by its template' })
+    .union([
+      z.enum(["auto", "none", "required"]),
+      z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }),
+    ])
     .nullish(),
-  response_format: responseFormat,
   max_completion_tokens: z.number().int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.number().int().min(0).max(20).nullish(),
@@ -226,6 +229,7 @@ export function completionOptions(request: CompletionRequest | ChatRequest, room
     frequencyPenalty: request.frequency_penalty,
     logitBias: biases(request.logit_bias),
     ignoreEnd: request.ignore_eos,
+    form: (chat ? demandedCall(request) : null) ?? formOf(request),
     logprobs,
   };
   return {
@@ -235,6 +239,20 @@ export function completionOptions(request: CompletionRequest | ChatRequest, room
     stop: typeof stop === "string" ? [stop] : stop,
     ...Object.fromEntries(Object.entries(defined).filter(([, value]) => value !== undefined && value !== null)),
   };
+}
+
+/** Tools of which one must be called; null when the model decides. Throws HttpError 400 for a tool that is not there. */
+export function demandedTools({ tools, tool_choice: choice }: ChatRequest): readonly Tool[] | null {
+  if (choice == null || choice === "auto" || choice === "none") return null;
+  const all = tools ?? [];
+  const demanded = choice === "required" ? all : all.filter((tool) => tool.function.name === choice.function.name);
+  if (demanded.length === 0) throw new HttpError(400, "tool_choice: there is no such tool among tools.");
+  return demanded;
+}
+
+function demandedCall(request: ChatRequest): TextForm | null {
+  const demanded = demandedTools(request);
+  return demanded && callForm(demanded.map((tool) => tool.function));
 }
 
 function biases(given: Readonly<Record<string, number>> | null | undefined): Record<number, number> | undefined {

@@ -7,6 +7,7 @@ import { mountedSet } from "../generate/adapter-set.ts";
 import { parseChat } from "../generate/chat.ts";
 import { endTokens } from "../generate/end-tokens.ts";
 import { createEngine } from "../generate/engine.ts";
+import { createForms } from "../generate/form.ts";
 import { generateTokens, type Prompt } from "../generate/generate.ts";
 import { createPrefixCache } from "../generate/prefix-cache.ts";
 import { createScheduler } from "../generate/scheduler.ts";
@@ -49,13 +50,14 @@ export function createSampler(
   demandTokenizer(setup);
   const prompts = readPrompts(samplePrompts, isChat(data.format));
   const ends = endTokens(setup);
+  const forms = createForms(setup, ends);
   return {
     samples: async function* (step, parameters) {
       const engine = createEngine({ ...setup, runtime, session, holdBytes: 0 });
       const virtual = adapter.method.virtual ?? NO_VIRTUAL;
       const set = mountedSet("training", adapter, parameters, virtual);
       const scheduler = createScheduler(engine, { rows: 1, tokens: Number.POSITIVE_INFINITY });
-      const generation = { base: setup, engine, scheduler, prefixes: createPrefixCache(0), ends, set };
+      const generation = { base: setup, engine, scheduler, prefixes: createPrefixCache(0), ends, forms, set };
       try {
         for (const { shown, prompt } of prompts) {
           const pieces = generateTokens(generation, { ...prompt, maxTokens });
