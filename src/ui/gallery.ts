@@ -52,8 +52,9 @@ export function pictureFolder(folder: string): Gallery {
   const known = new Map<string, GalleryPicture>();
   const names = (): string[] =>
     existsSync(folder)
-      ? readdirSync(folder)
-          .filter((name) => /^[^.].*\.png$/i.test(name) && statSync(join(folder, name)).isFile())
+      ? readdirSync(folder, { withFileTypes: true })
+          .filter((entry) => entry.isFile() && /^[^.].*\.png$/i.test(entry.name))
+          .map(({ name }) => name)
           .toSorted((a, b) => (a < b ? 1 : -1))
           .slice(0, MOST)
       : [];
@@ -81,15 +82,21 @@ export function pictureFolder(folder: string): Gallery {
 }
 
 function factsOf(path: string): ShownFacts | null {
-  const file = openSync(path, "r");
   try {
-    const head = new Uint8Array(HEAD);
-    const bytes = head.subarray(0, readSync(file, head, 0, HEAD, 0));
+    const bytes = headOf(path);
     if (!isPng(bytes)) return null;
     const parsed = shownFacts.safeParse(JSON.parse(pngTexts(bytes).get("lowrank") ?? "null"));
     return parsed.success ? parsed.data : null;
   } catch {
-    return null; // a file that was changed or cut: it is shown without its settings
+    return null; // a file that was changed, cut or is gone: it is shown without its settings
+  }
+}
+
+function headOf(path: string): Uint8Array {
+  const file = openSync(path, "r");
+  try {
+    const head = new Uint8Array(HEAD);
+    return head.subarray(0, readSync(file, head, 0, HEAD, 0));
   } finally {
     closeSync(file);
   }

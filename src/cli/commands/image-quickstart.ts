@@ -10,13 +10,15 @@ import { defaultThreads } from "../threads.ts";
 
 const command: Command = defineCommand({
   summary: "Train two styles on the embedded image base, blend them and show the grids",
-  usage: "[--out DIR]",
+  usage: "[--out DIR] [--steps N]",
   flags: {
     out: { type: "string", value: "DIR", help: "Folder for adapters and report", shown: "runs/image-quickstart" },
     steps: { type: "integer", help: "Steps of each style", shown: "150" },
+    drawSteps: { type: "integer", help: "Denoising steps of each picture", shown: "20" },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
-  run: async ({ flags: { out = "runs/image-quickstart", steps = 150, threads = defaultThreads() }, output }) => {
+  run: async ({ flags, output }) => {
+    const { out = "runs/image-quickstart", steps = 150, drawSteps = 20, threads = defaultThreads() } = flags;
     const started = performance.now();
     rmSync(out, { recursive: true, force: true });
     mkdirSync(out, { recursive: true });
@@ -33,7 +35,7 @@ const command: Command = defineCommand({
       trained.push(await trainStyle(style, { out, steps, threads, output }));
     }
     const pipeline = openPipeline(locateModel(IMAGE_BASE));
-    const measured = await measure(pipeline, trained, { out, threads, output });
+    const measured = await measure(pipeline, trained, { out, threads, output, drawSteps });
     const report = {
       base: IMAGE_BASE,
       adapters: trained.map(({ style, ...facts }, i) => ({

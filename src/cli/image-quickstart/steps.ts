@@ -21,8 +21,9 @@ import { captionOf } from "./shapes.ts";
 import { SHOWN, type StyleLesson } from "./styles.ts";
 
 export const IMAGE_BASE = "embedded:diffusion-tiny";
-/** Denoising steps and guidance of every picture. */
-const DRAWING = { steps: 20, guidance: 3 } as const;
+/** Guidance of every picture. */
+const GUIDANCE = 3;
+/** Of the sweeps; the last is that of the styled pictures. */
 const WEIGHTS = [0, 0.25, 0.5, 0.75, 1] as const;
 
 interface Place {
@@ -110,11 +111,11 @@ type Draw = (prompt: string, adapters: readonly WeightedAdapter[], seed: number)
 export async function measure(
   pipeline: Pipeline,
   trained: readonly TrainedStyle[],
-  { out, threads, output }: Place,
+  { out, threads, output, drawSteps }: Place & { readonly drawSteps: number },
 ): Promise<Measured> {
   const generator = openImageGenerator(pipeline, nodeRuntime, { threads, keepSessions: 12 });
   const draw: Draw = async (prompt, adapters, seed) => {
-    for await (const event of generator.generate({ prompt, adapters, seed, ...DRAWING })) {
+    for await (const event of generator.generate({ prompt, adapters, seed, steps: drawSteps, guidance: GUIDANCE })) {
       if (event.event === "image") return event.picture;
     }
     throw new Error("the generator ended without a picture");
@@ -171,7 +172,7 @@ export async function measure(
       const off = await draw(prompted(captions[0]!), [at(lora, 0)], 100);
       zero &&= Buffer.compare(plain.data, off.data) === 0;
       const steps: RgbImage[][] = [];
-      for (const weight of WEIGHTS) steps.push(await row(prompted, [at(lora, weight)]));
+      for (const weight of WEIGHTS) steps.push(weight === 1 ? styled : await row(prompted, [at(lora, weight)]));
       sweeps.push({
         caption: `${style.name} at weights from 0 to 1`,
         heads: WEIGHTS.map(String),
