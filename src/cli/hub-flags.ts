@@ -8,6 +8,7 @@ import type { Output } from "./output.ts";
 /** What flags of these names hold, in every command. */
 const FLAGS: Readonly<Record<string, HubContent>> = {
   model: "model",
+  imageModel: "model",
   base: "model",
   tuned: "model",
   adapter: "adapter",

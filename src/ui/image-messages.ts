@@ -1,12 +1,17 @@
 /** What the page's thread and the drawing thread say to each other. */
 
 import type { ImageOptions } from "../diffusion/generate.ts";
+import type { PipelineOptions } from "../diffusion/pipeline.ts";
 import type { AdapterWeights } from "../diffusion/prompt.ts";
 import type { WireError } from "../wire-error.ts";
 
-export interface DrawerSettings {
-  /** Diffusers folder. */
+/** A diffusers folder or a single-file checkpoint, and how it is opened. */
+export interface ImageBase extends PipelineOptions {
   readonly model: string;
+}
+
+export interface DrawerSettings {
+  readonly base: ImageBase;
   readonly threads: number;
   /** Of this package, for the pictures' metadata. */
   readonly version: string;

@@ -12,15 +12,14 @@ import { fragment } from "../report/html.ts";
 import { changes } from "./changes.ts";
 import { pictureFolder } from "./gallery.ts";
 import { adapterFolder, type FoundAdapter } from "./image-adapters.ts";
-import type { DrawCall, UsedAdapter } from "./image-messages.ts";
+import type { DrawCall, ImageBase, UsedAdapter } from "./image-messages.ts";
 import { adapterList, galleryView, imagePage, MOST_WEIGHT } from "./image-page.ts";
 import { createDrawer } from "./image-thread.ts";
 
 export interface ImageSettings {
   /** Folder whose adapters are offered; pictures go into its folder "pictures". */
   readonly runs: string;
-  /** Diffusers folder. */
-  readonly model: string;
+  readonly base: ImageBase;
   readonly threads: number;
   readonly version: string;
   readonly token: string;
@@ -48,14 +47,14 @@ const drawBody = z.strictObject({
 type DrawBody = z.infer<typeof drawBody>;
 
 export function addImages(app: Hono, settings: ImageSettings): { close(): Promise<void> } {
-  const { runs, model, threads, version, token, ended } = settings;
+  const { runs, base, threads, version, token, ended } = settings;
   const found = adapterFolder(runs);
   const gallery = pictureFolder(join(runs, "pictures"));
-  const drawer = createDrawer({ model, threads, version });
+  const drawer = createDrawer({ base, threads, version });
   let about: { readonly name: string; readonly width: number } | null = null;
   const open = (): { readonly name: string; readonly width: number } => {
     if (about) return about;
-    const { name, unet } = openPipeline(model);
+    const { name, unet } = openPipeline(base.model, base);
     about = { name, width: unet.config.cross_attention_dim };
     return about;
   };
@@ -64,7 +63,7 @@ export function addImages(app: Hono, settings: ImageSettings): { close(): Promis
     try {
       return context.html(imagePage(token, open().name, null));
     } catch (error) {
-      return context.html(imagePage(token, model, messageOf(error)));
+      return context.html(imagePage(token, base.model, messageOf(error)));
     }
   });
   app.get("/images/parts/adapters", (context) =>

@@ -16,7 +16,7 @@ const KEPT = { sessions: 8, parameters: 2e8 } as const;
 /** Adapters kept in memory. */
 const MOST_ADAPTERS = 8;
 
-const { model, threads, version, cancelled } = workerData as DrawerData;
+const { base, threads, version, cancelled } = workerData as DrawerData;
 const post = (message: FromDrawer): void => parentPort!.postMessage(message);
 
 interface Opened {
@@ -37,7 +37,8 @@ const read = new Map<string, ReadAdapter>();
 let names = 0;
 
 function open(): Opened {
-  const pipeline = openPipeline(model);
+  const { model, ...options } = base;
+  const pipeline = openPipeline(model, options);
   const { parameters } = pipeline.unet.trace;
   const keepSessions = parameters <= KEPT.parameters ? KEPT.sessions : 0;
   return { pipeline, generator: openImageGenerator(pipeline, nodeRuntime, { threads, keepSessions }) };

@@ -15,6 +15,7 @@ import { LowrankError, messageOf } from "../errors.ts";
 import { fragment } from "../report/html.ts";
 import { changes } from "./changes.ts";
 import { createChat } from "./chat.ts";
+import type { ImageBase } from "./image-messages.ts";
 import { addImages } from "./image-routes.ts";
 import { uiPage } from "./page.ts";
 import { type LoggedRun, runFolder } from "./runs.ts";
@@ -26,8 +27,8 @@ export interface UiOptions {
   /** 0 takes a free one. */
   readonly port: number;
   readonly threads: number;
-  /** Diffusers folder of the images page. */
-  readonly imageModel: string;
+  /** Base of the images page. */
+  readonly images: ImageBase;
   /** Of this package, for the pictures' metadata. */
   readonly version: string;
 }
@@ -50,7 +51,7 @@ const chatBody = z.strictObject({
   temperature: z.number().min(0).max(2),
 });
 
-export async function startUi({ runs: root, port, threads, imageModel, version }: UiOptions): Promise<RunningUi> {
+export async function startUi({ runs: root, port, threads, images: base, version }: UiOptions): Promise<RunningUi> {
   const token = randomBytes(24).toString("base64url");
   const folder = runFolder(root);
   const chat = createChat(threads);
@@ -110,7 +111,7 @@ export async function startUi({ runs: root, port, threads, imageModel, version }
     });
   });
 
-  const images = addImages(app, { runs: root, model: imageModel, threads, version, token, ended: ended.signal });
+  const images = addImages(app, { runs: root, base, threads, version, token, ended: ended.signal });
 
   const server = await new Promise<ReturnType<typeof serve>>((resolve, reject) => {
     const starting = serve({ fetch: app.fetch, hostname: HOST, port }, () => resolve(starting));
