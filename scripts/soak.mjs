@@ -1,7 +1,8 @@
 /**
- * A server under random load: completions of many adapters, loads, reloads and unloads, clients that leave, now and then
- * one that kills its connection. Prints the server's memory every ten seconds and fails when it goes on growing, when a
- * request fails for no reason of its own, or when the server does not end cleanly.
+ * A server under random load: completions of many adapters, some held to schemas, loads, reloads and unloads, clients
+ * that leave in the middle. A second server beside it is killed with SIGKILL every minute, under load, and started again:
+ * it must answer as it did before. Prints the first server's memory every ten seconds and fails when it goes on growing,
+ * when a request fails for no reason of its own, or when the server does not end cleanly.
  *
  *   node scripts/soak.mjs [minutes = 5] [model = embedded:gpt2-tiny]
  */
@@ -36,23 +37,33 @@ for (let i = 0; i < ADAPTERS; i++) {
   savePeftFolder(join(root, `a${i}`), adapter);
 }
 
-const server = spawn(
-  process.execPath,
-  [
-    new URL("../dist/cli/main.js", import.meta.url).pathname,
-    ...["serve", "--model", MODEL, "--port", "0", "--json", "--threads", "1", "--adapters-dir", root],
-    ...["--allow-runtime-lora", "--adapter-bytes", "500000", "--prefix-bytes", "20000000", "--max-batch", "8"],
-  ],
-  { stdio: ["ignore", "pipe", "inherit"] },
-);
-const exited = new Promise((resolve) => server.once("exit", resolve));
-const url = await new Promise((resolve) => {
-  server.stdout.once("data", (data) => resolve(JSON.parse(String(data).split("\n")[0]).url));
-});
+async function start() {
+  const server = spawn(
+    process.execPath,
+    [
+      new URL("../dist/cli/main.js", import.meta.url).pathname,
+      ...["serve", "--model", MODEL, "--port", "0", "--json", "--threads", "1", "--adapters-dir", root],
+      ...["--allow-runtime-lora", "--adapter-bytes", "500000", "--prefix-bytes", "20000000", "--max-batch", "8"],
+    ],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  const exited = new Promise((resolve) => server.once("exit", resolve));
+  const url = await new Promise((resolve) => {
+    server.stdout.once("data", (data) => resolve(JSON.parse(String(data).split("\n")[0]).url));
+  });
+  return { server, exited, url };
+}
+const { server, exited, url } = await start();
 
-const counts = { answered: 0, left: 0, refused: 0, loads: 0, failed: 0 };
+const counts = { answered: 0, left: 0, refused: 0, loads: 0, kills: 0, failed: 0 };
 const post = (path, body, signal) =>
   fetch(url + path, { method: "POST", body: JSON.stringify(body), ...(signal ? { signal } : {}) });
+
+/** More of them than the server keeps. */
+const schema = (i) => ({
+  type: "object",
+  properties: { [`k${i}`]: { type: "string", maxLength: 4 + i }, n: { type: "integer" } },
+});
 
 async function complete() {
   const body = {
@@ -61,6 +72,7 @@ async function complete() {
     max_tokens: 1 + random.integer(40),
     temperature: 1,
     stream: random.uniform() < 0.5,
+    ...(random.uniform() < 0.15 ? { guided_json: schema(random.integer(30)) } : {}),
   };
   const leaves = random.uniform() < 0.2;
   try {
@@ -92,6 +104,37 @@ async function reload() {
   counts.loads++;
 }
 
+/** Texts that a1 and a2 give, whole and greedy. */
+async function told(from) {
+  const texts = ["a1", "a2"].map(async (name) => {
+    const body = { model: name, prompt: "In the evening the", max_tokens: 12, temperature: 0 };
+    const response = await fetch(`${from}/v1/completions`, { method: "POST", body: JSON.stringify(body) });
+    return (await response.json()).choices[0].text;
+  });
+  return JSON.stringify(await Promise.all(texts));
+}
+
+/** Kills the second server with requests under way, and starts it again. */
+async function killing(until) {
+  let victim = await start();
+  const wanted = await told(victim.url);
+  while (performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, Math.min(60_000, until - performance.now())));
+    const under = Array.from({ length: 4 }, () => told(victim.url).catch(() => null));
+    await new Promise((resolve) => setTimeout(resolve, random.integer(50)));
+    victim.server.kill("SIGKILL");
+    await Promise.all([victim.exited, ...under]);
+    victim = await start();
+    counts.kills++;
+    if ((await told(victim.url)) !== wanted) {
+      counts.failed++;
+      console.error("after a kill the answers are others");
+    }
+  }
+  victim.server.kill("SIGTERM");
+  await victim.exited;
+}
+
 const residentBytes = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))[1]) * 1024;
 const end = performance.now() + MINUTES * 60_000;
 const samples = [];
@@ -101,11 +144,12 @@ const sampler = setInterval(() => {
     JSON.stringify({ seconds: 10 * samples.length, residentMiB: Math.round(samples.at(-1) / 2 ** 20), ...counts }),
   );
 }, 10_000);
-await Promise.all(
-  Array.from({ length: CLIENTS }, async () => {
+await Promise.all([
+  killing(end),
+  ...Array.from({ length: CLIENTS }, async () => {
     while (performance.now() < end) await (random.uniform() < 0.1 ? reload() : complete());
   }),
-);
+]);
 clearInterval(sampler);
 const metrics = await (await fetch(`${url}/metrics`)).text();
 const idle = /^vllm:num_requests_running 0$/m.test(metrics);
@@ -116,5 +160,7 @@ const third = Math.max(1, Math.floor(samples.length / 3));
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const growth = mean(samples.slice(-third)) / mean(samples.slice(third, 2 * third)) - 1;
 const flat = growth < GROWTH;
-console.log(JSON.stringify({ ...counts, growth, flat, idle, exit: code }));
+const mebibytes = (from, to) => Math.round(mean(samples.slice(from, to)) / 2 ** 20);
+const thirds = [mebibytes(0, third), mebibytes(third, 2 * third), mebibytes(-third)];
+console.log(JSON.stringify({ ...counts, residentMiBInThirds: thirds, growth, flat, idle, exit: code }));
 process.exitCode = flat && idle && code === 0 && counts.failed === 0 ? 0 : 1;

@@ -24,6 +24,8 @@ export interface Adapter {
   readonly tensors: ReadonlyMap<string, FloatTensor>;
   /** Start of the base's names that its file leaves out: PEFT's feature extractors are base models without a head. */
   readonly unprefixed?: string;
+  /** SHA-256 of the files that it was read from, where they were read whole. */
+  readonly content?: string;
   /** Copies of the base's tensors that its file held, written again as they were. */
   readonly copies?: ReadonlyMap<string, Tensor>;
 }
@@ -165,7 +167,7 @@ function loadPart(opened: PeftFolder, model: Model, trace: ModelTrace, context: 
     if (!entry) problems.push(`${key}: missing, the model needs [${shape}]`);
     else if (!sameShape(entry.shape, shape))
       problems.push(`${key}: adapter has [${entry.shape}], the model needs [${shape}]`);
-    else tensors.set(key, floatTensor(shape, toFloat32(readTensor(entry)).slice()));
+    else tensors.set(key, floatTensor(shape, toFloat32(readTensor(entry))));
   }
   for (const [key, entry] of folder.tensors) {
     if (method.parameters.has(key)) continue;

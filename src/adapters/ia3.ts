@@ -13,7 +13,7 @@ import type { ModelTrace, Module } from "../models/trace.ts";
 import { composeMethods } from "./compose.ts";
 import { type CommonConfig, commonFields, names, withTaskHead } from "./config-fields.ts";
 import type { BoundMethod, MergeStep, Parameter } from "./method.ts";
-import { readersOf, savedModules, savedTensors } from "./modules-to-save.ts";
+import { readersIn, savedModules, savedTensors } from "./modules-to-save.ts";
 import { matches, selectTargets } from "./targets.ts";
 
 /** Fields of PEFT's `IA3Config`. */
@@ -116,7 +116,7 @@ function factors(scaled: ReadonlyMap<string, Scaled>, trace: ModelTrace): BoundM
     parameters: new Map([...scaled.values()].map(({ parameter }) => [parameter.key, parameter])),
     targets: [...scaled.keys()],
     mergeable: true,
-    unties: [...scaled.keys()].flatMap((module) => readersOf(trace, module)),
+    unties: [...scaled.keys()].flatMap(readersIn(trace)),
     replaced: () => new Map(),
     merge: (step) => {
       const dot = step.name.lastIndexOf(".");

@@ -29,7 +29,7 @@ import { dropOut } from "./dropout.ts";
 import { changesBase, type LoraConfig, loraScaling } from "./lora-config.ts";
 import { branchInit } from "./lora-init.ts";
 import type { BoundMethod, DecorateOptions, Parameter } from "./method.ts";
-import { readersOf, savedModules, savedTensors } from "./modules-to-save.ts";
+import { readersIn, savedModules, savedTensors } from "./modules-to-save.ts";
 import { patternValue, selectTargets } from "./targets.ts";
 import { trainableTokens } from "./trainable-tokens.ts";
 
@@ -84,7 +84,7 @@ function branchMethod(branches: ReadonlyMap<string, Branch>, config: LoraConfig,
           ];
         }),
       ),
-    unties: all.flatMap((branch) => readersOf(trace, branch.module)),
+    unties: all.map(({ module }) => module).flatMap(readersIn(trace)),
     lowRank: (values) =>
       all.every(({ kind, magnitude }) => kind === "linear" && !magnitude)
         ? all.map((branch) => {

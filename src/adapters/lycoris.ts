@@ -19,7 +19,7 @@ import { uniforms } from "./lora-init.ts";
 import { addProduct, productRows } from "./low-rank.ts";
 import { factorization, type LoHaConfig, type LoKrConfig } from "./lycoris-config.ts";
 import type { BoundMethod, Parameter } from "./method.ts";
-import { readersOf, savedModules, savedTensors } from "./modules-to-save.ts";
+import { readersIn, savedModules, savedTensors } from "./modules-to-save.ts";
 import { patternValue, selectTargets } from "./targets.ts";
 
 /** One layer's update: its tensors, what it adds to the output, and Δ itself, row by row. */
@@ -62,7 +62,7 @@ function updatesMethod(updates: ReadonlyMap<string, Update>, trace: ModelTrace):
     parameters: new Map(parameters.map((each) => [each.key, each])),
     targets: [...updates.keys()],
     mergeable: true,
-    unties: [...updates.keys()].flatMap((module) => readersOf(trace, module)),
+    unties: [...updates.keys()].flatMap(readersIn(trace)),
     replaced: () => new Map(),
     merge: ({ name, tensor, values, weight }) =>
       (name.endsWith(".weight") && updates.get(name.slice(0, -".weight".length))?.merge(tensor, values, weight)) ||

@@ -25,6 +25,7 @@ export interface SavedTensors {
  */
 export function savedTensors(names: readonly string[]): SavedTensors {
   const holder = (path: string): string | null => {
+    if (names.length === 0) return null;
     const parts = path.split(".");
     for (let length = 1; length <= parts.length; length++) {
       const module = parts.slice(0, length).join(".");
@@ -35,13 +36,16 @@ export function savedTensors(names: readonly string[]): SavedTensors {
   return { covers: (module) => holder(module) !== null, holder };
 }
 
-/** Heads that read the matrix of `module`, and the module itself if it reads another's: tied embeddings. */
-export function readersOf(trace: ModelTrace, module: string): string[] {
-  const shared = trace.modules.get(module);
-  if (shared?.kind === "linear" && shared.spec.weight) return [module];
-  return [...trace.modules.values()].flatMap((each) =>
-    each.kind === "linear" && each.spec.weight === `${module}.weight` ? [each.name] : [],
-  );
+/** Of a module: heads that read its matrix, and the module itself if it reads another's: tied embeddings. */
+export function readersIn(trace: ModelTrace): (module: string) => readonly string[] {
+  const readers = new Map<string, string[]>();
+  const reading = new Set<string>();
+  for (const each of trace.modules.values()) {
+    if (each.kind !== "linear" || !each.spec.weight) continue;
+    reading.add(each.name);
+    readers.set(each.spec.weight, [...(readers.get(each.spec.weight) ?? []), each.name]);
+  }
+  return (module) => (reading.has(module) ? [module] : (readers.get(`${module}.weight`) ?? []));
 }
 
 /**
@@ -58,6 +62,7 @@ export function savedModules(
 ): BoundMethod {
   const names = modules_to_save ?? [];
   const { covers, holder } = savedTensors(names);
+  const readersOf = readersIn(trace);
   const tied = [...trace.modules.values()].flatMap((module) =>
     module.kind === "linear" && module.spec.weight && covers(module.name)
       ? [{ module: module.name, checkpoint: module.spec.weight, shape: matrixOf(module.name, module.spec).shape }]
@@ -70,7 +75,7 @@ export function savedModules(
     if (module === null) continue;
     const parameter = savedParameter(root, name, module, shape, name);
     const table = name.replace(/\.weight$/, "");
-    if (readersOf(trace, table).some((reader) => reader !== table)) tables.set(table, parameter);
+    if (readersOf(table).some((reader) => reader !== table)) tables.set(table, parameter);
     else tensors.set(name, parameter);
   }
   for (const { module, checkpoint, shape } of tied) {
@@ -90,7 +95,7 @@ export function savedModules(
     tensors,
     tables,
     untied: tied.map(({ module }) => module),
-    unties: [...tables.keys()].flatMap((table) => readersOf(trace, table)).concat(tied.map(({ module }) => module)),
+    unties: [...tables.keys()].flatMap(readersOf).concat(tied.map(({ module }) => module)),
   });
 }
 

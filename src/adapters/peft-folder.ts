@@ -5,13 +5,14 @@
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { ModelError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { hashFile } from "../files/fingerprint.ts";
-import { readJsonObject } from "../files/json-file.ts";
-import { openSafetensors, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
-import { openTorchFile } from "../files/torch-file.ts";
+import { parseJsonObject, readJsonObject } from "../files/json-file.ts";
+import { readFile } from "../files/read-file.ts";
+import { openSafetensors, parseSafetensors, type TensorEntry, writeSafetensors } from "../files/safetensors.ts";
+import { openTorchFile, parseTorchFile } from "../files/torch-file.ts";
 import type { Adapter } from "./adapter.ts";
 import { type AdapterConfig, parseAdapterConfig, writtenFields } from "./bind.ts";
 import { PEFT_VERSION } from "./config-fields.ts";
@@ -34,19 +35,58 @@ const PARTS_FILE = "adapter_parts.json";
 /** Where it came from, which changes nothing that it computes. */
 const PROVENANCE_FILE = "lowrank.json";
 
+/** How an adapter's files are opened: headers alone from the disk, or whole files in memory. */
+interface Opener {
+  json(path: string): Record<string, unknown>;
+  weights(path: string, kind: "safetensors" | "torch"): ReadonlyMap<string, TensorEntry>;
+}
+
+const FROM_DISK: Opener = {
+  json: (path) => readJsonObject(path),
+  weights: (path, kind) => (kind === "torch" ? openTorchFile(path) : openSafetensors(path)).tensors,
+};
+
 /** Opens a PEFT folder; reads headers only. Throws ModelError when it is none. */
 export function openPeftFolder(path: string): PeftFolder {
+  return open(path, FROM_DISK);
+}
+
+/**
+ * Opens a PEFT folder with its files in memory, each read once: `content` is the SHA-256 of exactly what the adapter
+ * computes with, whatever others write meanwhile. Throws as {@link openPeftFolder}.
+ */
+export function readPeftFolder(path: string): PeftFolder & { readonly content: string } {
+  const files = new Map<string, Uint8Array>();
+  const read = (file: string): Uint8Array => {
+    const bytes = files.get(file) ?? readFile(file);
+    files.set(file, bytes);
+    return bytes;
+  };
+  const folder = open(path, {
+    json: (file) => parseJsonObject(read(file), file),
+    weights(file, kind) {
+      const memory = read(file);
+      const { tensors } = kind === "torch" ? parseTorchFile(memory, file) : parseSafetensors(memory, file);
+      return new Map([...tensors].map(([name, entry]) => [name, { ...entry, memory }]));
+    },
+  });
+  return { ...folder, content: contentOf([...files].map(([file, bytes]) => [relative(path, file), sha256(bytes)])) };
+}
+
+function open(path: string, opener: Opener): PeftFolder {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
     throw new ModelError(`${path}: no such folder. An adapter is a folder with ${CONFIG_FILE} and ${WEIGHTS_FILE}.`);
   }
   if (!existsSync(join(path, CONFIG_FILE))) {
     throw new ModelError(`${path}: no ${CONFIG_FILE}. An adapter is a folder with ${CONFIG_FILE} and ${WEIGHTS_FILE}.`);
   }
-  const config = parseAdapterConfig(readJsonObject(join(path, CONFIG_FILE)), join(path, CONFIG_FILE));
+  const config = parseAdapterConfig(opener.json(join(path, CONFIG_FILE)), join(path, CONFIG_FILE));
   const weights = join(path, WEIGHTS_FILE);
-  if (existsSync(weights)) return { path, config, tensors: openSafetensors(weights).tensors, ...openParts(path) };
+  if (existsSync(weights)) {
+    return { path, config, tensors: opener.weights(weights, "safetensors"), ...openParts(path, opener) };
+  }
   const pickled = join(path, PICKLED_FILE);
-  if (existsSync(pickled)) return { path, config, tensors: openTorchFile(pickled).tensors };
+  if (existsSync(pickled)) return { path, config, tensors: opener.weights(pickled, "torch") };
   throw new ModelError(`${path}: no ${WEIGHTS_FILE} beside ${CONFIG_FILE}. Copy or train the adapter again.`);
 }
 
@@ -60,21 +100,52 @@ export function peftFiles({ path, parts = [] }: PeftFolder): string[] {
 
 /** SHA-256 over the files that an adapter computes with: tells whether a folder still holds what it held. */
 export function folderContent(path: string): string {
-  const hash = createHash("sha256");
-  for (const name of peftFiles(openPeftFolder(path))) {
-    if (basename(name) !== PROVENANCE_FILE) hash.update(`${name} ${hashFile(join(path, name))}\n`);
-  }
-  return hash.digest("hex");
+  const names = peftFiles(openPeftFolder(path)).filter((name) => basename(name) !== PROVENANCE_FILE);
+  return contentOf(names.map((name) => [name, hashFile(join(path, name))]));
 }
 
-function openParts(path: string): Pick<PeftFolder, "parts"> {
+/** Of an adapter's files by name and hash, in any order. */
+function contentOf(files: readonly (readonly [name: string, hash: string])[]): string {
+  const lines = files.map(([name, hash]) => `${name} ${hash}\n`);
+  return sha256(new TextEncoder().encode(lines.toSorted().join("")));
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** Changes when one of the folder's files does: their names, times and sizes. "" for no folder. */
+export function folderStamp(path: string): string {
+  return stampLines(path, "").join("|");
+}
+
+function stampLines(path: string, under: string): string[] {
+  const own = [CONFIG_FILE, WEIGHTS_FILE, PICKLED_FILE, PARTS_FILE].flatMap((name) => {
+    const found = statSync(join(path, name), { throwIfNoEntry: false, bigint: true });
+    return found ? [`${under}${name} ${found.ino} ${found.size} ${found.mtimeNs}`] : [];
+  });
+  const parts = under === "" && existsSync(join(path, PARTS_FILE)) ? partNames(path) : [];
+  return [...own, ...parts.flatMap((name) => stampLines(join(path, name), `${name}/`))];
+}
+
+/** Names of a composed adapter's folders; none where its list cannot be read, which loading it tells of. */
+function partNames(path: string): string[] {
+  try {
+    const { parts } = readJsonObject(join(path, PARTS_FILE));
+    return Array.isArray(parts) ? parts.filter((name) => typeof name === "string" && /^\w+$/.test(name)) : [];
+  } catch {
+    return [];
+  }
+}
+
+function openParts(path: string, opener: Opener): Pick<PeftFolder, "parts"> {
   const file = join(path, PARTS_FILE);
   if (!existsSync(file)) return {};
-  const { parts } = readJsonObject(file);
+  const { parts } = opener.json(file);
   const names: readonly unknown[] = Array.isArray(parts) ? parts : [null];
   return {
     parts: names.map((name) => {
-      if (typeof name === "string" && /^\w+$/.test(name)) return openPeftFolder(join(path, name));
+      if (typeof name === "string" && /^\w+$/.test(name)) return open(join(path, name), opener);
       throw new ModelError(`${file}: "parts" must list names of folders beside it. Save the adapter again.`);
     }),
   };

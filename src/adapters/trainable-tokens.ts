@@ -13,7 +13,7 @@ import type { ModelTrace } from "../models/trace.ts";
 import type { Weights } from "../models/weights.ts";
 import { composeMethods } from "./compose.ts";
 import type { BoundMethod, Parameter } from "./method.ts";
-import { readersOf } from "./modules-to-save.ts";
+import { readersIn } from "./modules-to-save.ts";
 import { matches } from "./targets.ts";
 
 type TokenIndices = readonly number[] | Readonly<Record<string, readonly number[]>>;
@@ -45,7 +45,7 @@ export function trainableTokens(indices: TokenIndices, trace: ModelTrace): Bound
 
 function rowsOf(module: string, count: number, width: number, rows: readonly number[], trace: ModelTrace): BoundMethod {
   const matrix = `${module}.weight`;
-  const heads = readersOf(trace, module);
+  const heads = readersIn(trace)(module);
   const parameter: Parameter = {
     key: `base_model.model.${module}.token_adapter.trainable_tokens_delta`,
     shape: [rows.length, width],

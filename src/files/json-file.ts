@@ -13,7 +13,11 @@ const SIZE_LIMIT = 256 * 2 ** 20;
  * file cannot be read.
  */
 export function readJsonFile(path: string, limit: number = SIZE_LIMIT): unknown {
-  const text = readText(path, limit);
+  return parseJson(readBytes(path, limit), path);
+}
+
+function parseJson(bytes: Uint8Array, path: string): unknown {
+  const text = decoded(bytes, path);
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -31,7 +35,15 @@ export function readJsonFile(path: string, limit: number = SIZE_LIMIT): unknown 
 
 /** As `readJsonFile`, for a file that must hold an object. */
 export function readJsonObject(path: string, limit: number = SIZE_LIMIT): Record<string, unknown> {
-  const value = readJsonFile(path, limit);
+  return demandObject(readJsonFile(path, limit), path);
+}
+
+/** As `readJsonObject`, for a file in memory; `path` names it in messages. */
+export function parseJsonObject(bytes: Uint8Array, path: string): Record<string, unknown> {
+  return demandObject(parseJson(bytes, path), path);
+}
+
+function demandObject(value: unknown, path: string): Record<string, unknown> {
   if (isRecord(value)) return value;
   const found = Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`;
   throw new FormatError(`${path}: found ${found}, needed a JSON object. Correct it or download it again.`);
@@ -42,8 +54,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function readText(path: string, limit: number): string {
-  let bytes: Uint8Array;
+function readBytes(path: string, limit: number): Uint8Array {
   try {
     const status = statSync(path);
     if (!status.isFile()) throw new FormatError(`${path}: found a folder or device, needed a file. Check the path.`);
@@ -52,10 +63,13 @@ function readText(path: string, limit: number): string {
         `${path}: ${status.size} bytes, but a JSON file may have ${limit} here. Check that it is the right file.`,
       );
     }
-    bytes = readFileSync(path);
+    return readFileSync(path);
   } catch (error) {
     throw ioError("read", path, error);
   }
+}
+
+function decoded(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {

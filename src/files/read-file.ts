@@ -1,6 +1,6 @@
 /** Reading parts of files: always as many bytes as asked for, or an error that says so. */
 
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { FormatError } from "../errors.ts";
 import { ioError } from "./io-error.ts";
 
@@ -20,6 +20,11 @@ export function withFile<T>(path: string, use: (file: number) => T): T {
       closeSync(file);
     }
   });
+}
+
+/** A whole file. Errors as for `withFile`. */
+export function readFile(path: string): Uint8Array {
+  return withFile(path, (file) => readExactly(file, path, 0, fstatSync(file).size));
 }
 
 /** Turns system errors of `step` into ones that name the path. */

@@ -23,6 +23,8 @@ export interface TensorEntry {
   /** Bytes from the start of that file. */
   readonly offset: number;
   readonly byteLength: number;
+  /** The whole file, where it is in memory: it is read from there. */
+  readonly memory?: Uint8Array;
 }
 
 export interface Header {

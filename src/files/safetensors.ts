@@ -44,10 +44,16 @@ export function parseSafetensors(bytes: Uint8Array, name: string): SafetensorsFi
  * and when the file has become shorter since it was opened.
  */
 export function readTensor(entry: TensorEntry): Tensor {
-  return withFile(entry.path, (file) => readFrom(file, entry));
+  const { memory, path } = entry;
+  if (memory) return tensorOf(entry, (offset, length) => memory.slice(offset, offset + length));
+  return withFile(path, (file) => readFrom(file, entry));
 }
 
-function readFrom(file: number, { dtype, name, path, shape, storedType, offset, byteLength }: TensorEntry): Tensor {
+function readFrom(file: number, entry: TensorEntry): Tensor {
+  return tensorOf(entry, (offset, length) => readExactly(file, entry.path, offset, length));
+}
+
+function tensorOf({ dtype, name, path, shape, storedType, offset, byteLength }: TensorEntry, readAt: ReadAt): Tensor {
   const what = `${path}: tensor ${quoteName(name)}`;
   if (dtype === null) {
     throw new FormatError(
@@ -57,7 +63,7 @@ function readFrom(file: number, { dtype, name, path, shape, storedType, offset, 
   if (!shape.every(Number.isSafeInteger)) {
     throw new FormatError(`${what} has an extent beyond 2^53: [${shape.join(", ")}]. ${AGAIN}`);
   }
-  return { dtype, shape, data: typedView(dtype, readExactly(file, path, offset, byteLength)) };
+  return { dtype, shape, data: typedView(dtype, readAt(offset, byteLength)) };
 }
 
 /** Reads every tensor of a file or checkpoint, in its order. Errors as for `readTensor`. */

@@ -65,7 +65,7 @@ export function adapterSets(model: Model): (adapters: readonly WeightedAdapter[]
     const held = facts.get(adapter);
     if (held) return held;
     const structure = structureOf(adapter);
-    const made = { structure, identity: contentHash(adapter), ranked: rankedAdapter(adapter) };
+    const made = { structure, identity: adapter.content ?? contentHash(adapter), ranked: rankedAdapter(adapter) };
     facts.set(adapter, made);
     return made;
   };

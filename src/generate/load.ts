@@ -2,7 +2,7 @@
 
 import { type Adapter, loadAdapter } from "../adapters/adapter.ts";
 import { refuseOtherWeights } from "../adapters/base-check.ts";
-import { openPeftFolder } from "../adapters/peft-folder.ts";
+import { readPeftFolder } from "../adapters/peft-folder.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { LowrankError, UsageError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
@@ -95,9 +95,9 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const model = atPrecision(stored, trace, { precision, quantType, cacheDir, levels, decoding: true });
   const open = (path: string): Adapter => {
-    const folder = openPeftFolder(path);
+    const folder = readPeftFolder(path);
     refuseOtherWeights(folder, model);
-    return loadAdapter(folder, model, trace);
+    return { ...loadAdapter(folder, model, trace), content: folder.content };
   };
   const fixed = (options.adapters ?? []).map(([path, weight]) => [open(path), weight] as const);
   const { mode = "auto", maxRank = 64 } = options;

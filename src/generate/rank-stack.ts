@@ -6,9 +6,8 @@
  */
 
 import type { Adapter } from "../adapters/adapter.ts";
-import { transposed } from "../adapters/low-rank.ts";
 import { UsageError } from "../errors.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
 
 /** An adapter that is nothing but low-rank branches beside linear layers. */
 export interface RankedAdapter {
@@ -50,14 +49,21 @@ export function rankedAdapter({ method, tensors }: Adapter): (RankedAdapter & { 
   const sizes = new Map<string, BranchSize>();
   let bytes = 0;
   for (const { module, A, B, scaling } of list) {
-    const turned = transposed(B).data;
-    for (let i = 0; i < turned.length; i++) turned[i]! *= scaling;
     const size = { in: A.shape[1]!, out: B.shape[0]! };
-    branches.set(module, { A: padded(A.data, size.in), B: padded(turned, size.out) });
+    branches.set(module, { A: padded(A.data, size.in), B: turned(B, rank, scaling) });
     sizes.set(module, size);
     bytes += 4 * rank * (size.in + size.out);
   }
   return { rank, branches, sizes, bytes };
+}
+
+/** B [out, r] as [ranks, out], `scaling` multiplied in; zeros behind its own r. */
+function turned({ shape: [out = 0, r = 0], data }: FloatTensor, ranks: number, scaling: number): Float32Array {
+  const rows = new Float32Array(ranks * out);
+  for (let k = 0; k < r; k++) {
+    for (let at = k * out, from = k; from < data.length; at++, from += r) rows[at] = data[from]! * scaling;
+  }
+  return rows;
 }
 
 export interface Arranged {

@@ -4,8 +4,7 @@
  * request holds its adapters until it ends, whatever happens to their names meanwhile.
  */
 
-import { statSync } from "node:fs";
-import { join } from "node:path";
+import { folderStamp } from "../adapters/peft-folder.ts";
 import { ModelError, messageOf } from "../errors.ts";
 import { folderInside } from "./adapter-names.ts";
 import type { EngineThread } from "./engine-thread.ts";
@@ -96,7 +95,7 @@ export function createRegistry({ thread, folder, limit }: RegistryOptions): Regi
   };
 
   const load = async (entry: Entry): Promise<Content> => {
-    const stamp = stampOf(entry.path);
+    const stamp = folderStamp(entry.path);
     const id = ++number;
     const { bytes, content: hash } = await thread.loadAdapter(id, entry.path);
     if (entry.registered !== null && entry.registered !== hash) {
@@ -119,7 +118,7 @@ export function createRegistry({ thread, folder, limit }: RegistryOptions): Regi
   };
 
   const contentOf = async (entry: Entry): Promise<Content> => {
-    if (entry.content && entry.found && stampOf(entry.path) !== entry.content.stamp) drop(entry.content);
+    if (entry.content && entry.found && folderStamp(entry.path) !== entry.content.stamp) drop(entry.content);
     if (entry.content) return entry.content;
     entry.loading ??= loadFound(entry).finally(() => {
       entry.loading = null;
@@ -232,14 +231,4 @@ export function createRegistry({ thread, folder, limit }: RegistryOptions): Regi
 
 function unknown(name: string): HttpError {
   return new HttpError(404, `The model ${JSON.stringify(name)} does not exist.`, "model_not_found");
-}
-
-/** Changes when a file of the folder does. */
-function stampOf(path: string): string {
-  return ["adapter_config.json", "adapter_model.safetensors"]
-    .map((file) => {
-      const found = statSync(join(path, file), { throwIfNoEntry: false, bigint: true });
-      return found ? `${found.ino} ${found.size} ${found.mtimeNs}` : "";
-    })
-    .join("|");
 }

@@ -10,7 +10,6 @@ import { toolFormatOf } from "../generate/tool-format.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { EngineSettings, GenerateCall, LoadedFacts, ServedCompletion, ServedPiece } from "./protocol.ts";
 import { refusing, type ServedEngine } from "./served-engine.ts";
-import { readUnchanged } from "./unchanged.ts";
 
 /** Where a model tells no limit, as every computed position allows any. */
 const LONGEST = 32768;
@@ -29,8 +28,8 @@ export async function openTextEngine(settings: EngineSettings, runtime: Runtime)
     facts: { name, folder, maxLength, kind: "text", toolFormat: toolFormatOf(base.tokenizer?.chatTemplate ?? null) },
     load: () => base.load(),
     async loadAdapter(number, path) {
-      const { value: adapter, content } = await readUnchanged(path, () => base.adapter(path));
-      const facts = { ...checked(adapter, path, maxRank), content };
+      const adapter = await base.adapter(path);
+      const facts = { ...checked(adapter, path, maxRank), content: adapter.content! };
       loaded.set(number, adapter);
       return facts;
     },
@@ -73,11 +72,9 @@ function checked({ method, tensors }: Adapter, path: string, maxRank: number): O
   let bytes = 0;
   for (const [key, { data }] of tensors) {
     bytes += data.byteLength;
-    for (let i = 0; i < data.length; i++) {
-      if (!Number.isFinite(data[i]!)) {
-        throw new ModelError(`${path}: ${key} holds ${data[i]} at element ${i}. Train or copy the adapter again.`);
-      }
-    }
+    if (allFinite(data)) continue;
+    const at = data.findIndex((value) => !Number.isFinite(value));
+    throw new ModelError(`${path}: ${key} holds ${data[at]} at element ${at}. Train or copy the adapter again.`);
   }
   const branches = method.lowRank?.((key) => tensors.get(key)!) ?? null;
   const rank = branches ? Math.max(...branches.map(({ A }) => A.shape[0]!)) : null;
@@ -85,4 +82,11 @@ function checked({ method, tensors }: Adapter, path: string, maxRank: number): O
     throw new UsageError(`${path}: rank ${rank}, this server takes up to ${maxRank} (--max-lora-rank).`);
   }
   return { bytes, rank };
+}
+
+/** Zero times what is no number, or infinite, is no number. */
+function allFinite(data: Float32Array): boolean {
+  let zero = 0;
+  for (let i = 0; i < data.length; i++) zero += data[i]! * 0;
+  return zero === 0;
 }
