@@ -53,6 +53,10 @@ export const COMMANDS: Commands = new Map([
   ],
   ["bench generate", entry("Time generation", () => import("./commands/bench-generate.ts"))],
   ["bench switch", entry("Time changing the adapter between requests", () => import("./commands/bench-switch.ts"))],
+  [
+    "bench inference",
+    entry("Time a pass of base, base + adapter and merged model", () => import("./commands/bench-inference.ts")),
+  ],
   ["bench merge", entry("Time merging", () => import("./commands/bench-merge.ts"))],
   ["estimate", entry("Plan a training: parameters, files and memory", () => import("./commands/estimate.ts"))],
   ["verify", entry("Compute every tensor of a reference case", () => import("./commands/verify.ts"))],

@@ -8,14 +8,24 @@ import { readJsonObject } from "../files/json-file.ts";
 import { locateModel } from "../models/locate.ts";
 import { openModel, weightsHash } from "../models/open.ts";
 import type { TrainEvent } from "../train/events.ts";
-import type { Comparison } from "./config.ts";
-import { better, type FailedRun, keptEvaluation, metricName, RunInterrupted, type RunResult } from "./result.ts";
+import type { ComparedMethod, Comparison } from "./config.ts";
+import {
+  better,
+  type FailedRun,
+  type InferenceTimes,
+  keptEvaluation,
+  metricName,
+  RunInterrupted,
+  type RunResult,
+} from "./result.ts";
 import { type PlannedRun, planRun, type RunChoice } from "./runs.ts";
 
 /** Runs commands of lowrank, each in a process of its own, so that its peak of memory is its own. */
 export interface Commands {
   train(flags: Readonly<Record<string, unknown>>): AsyncIterable<TrainEvent>;
   evaluate(flags: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>;
+  /** As `lowrank bench inference --json`. */
+  inference(flags: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>;
 }
 
 export interface CompareInput {
@@ -34,6 +44,7 @@ export interface ComparisonResult {
 }
 
 const RESULT = "result.json";
+const INFERENCE = "inference.json";
 
 /** Each finished run is kept under OUT/runs by the hash of its settings; a second call goes on from there. */
 export async function compare({ comparison, out, commands, onRun, onEvent }: CompareInput): Promise<ComparisonResult> {
@@ -77,13 +88,33 @@ export async function compare({ comparison, out, commands, onRun, onEvent }: Com
       null,
     );
     if (!best) continue;
-    results.push(best);
+    results.push({ ...best, ...(await inferenceOf(comparison, cell.method, best.out, commands)) });
     for (const seed of others) {
       const result = await attempt({ ...cell, seed, lr: best.lr });
       if (result) results.push(result);
     }
   }
   return { model: comparison.model, results, failures };
+}
+
+/** What the run's adapter costs in use, measured once and kept beside it; nothing for a model without one. */
+async function inferenceOf(
+  { model, train }: Comparison,
+  method: ComparedMethod,
+  folder: string,
+  commands: Commands,
+): Promise<{ inference?: InferenceTimes }> {
+  const settings = { ...train, ...method.train };
+  if (settings["method"] === "full") return {};
+  const kept = join(folder, INFERENCE);
+  if (!existsSync(kept)) {
+    const { threads } = settings;
+    const measured = await commands.inference({ model, adapter: [join(folder, "out")], threads });
+    const median = (name: string): number | null => (measured[name] as { median: number } | null)?.median ?? null;
+    const times: InferenceTimes = { base: median("base"), unmerged: median("unmerged"), merged: median("merged") };
+    writeJsonAtomic(kept, times);
+  }
+  return { inference: readJsonObject(kept) as unknown as InferenceTimes };
 }
 
 async function runOne(

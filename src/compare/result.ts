@@ -22,6 +22,15 @@ export interface RunResult {
   /** Of the weight files that the run wrote. */
   readonly fileBytes: number;
   readonly out: string;
+  /** Of the first seed's run, where it made an adapter. */
+  readonly inference?: InferenceTimes;
+}
+
+/** Medians of a forward pass in milliseconds; null where there is none to measure. */
+export interface InferenceTimes {
+  readonly base: number | null;
+  readonly unmerged: number | null;
+  readonly merged: number | null;
 }
 
 /** A run was stopped from outside: the comparison stops, too, and goes on at the next call. */

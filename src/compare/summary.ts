@@ -1,6 +1,6 @@
 /** Runs that differ in their seed alone, as one line: mean and spread. */
 
-import type { RunResult } from "./result.ts";
+import type { InferenceTimes, RunResult } from "./result.ts";
 
 export interface SummaryRow {
   readonly task: string;
@@ -20,6 +20,8 @@ export interface SummaryRow {
   /** Median over seeds. */
   readonly tokensPerSecond: number;
   readonly seconds: number;
+  /** Of a pass of the first seed's adapter; null where there is none. */
+  readonly inference: InferenceTimes | null;
 }
 
 /** In the order of first appearance. */
@@ -49,6 +51,7 @@ export function summarise(results: readonly RunResult[]): SummaryRow[] {
       peakMemoryBytes: Math.max(...group.map((each) => each.peakMemoryBytes)),
       tokensPerSecond: median(group.map((each) => each.tokensPerSecond)),
       seconds: median(group.map((each) => each.seconds)),
+      inference: group.find((each) => each.inference)?.inference ?? null,
     };
   });
 }

@@ -39,6 +39,9 @@ function taskPart(rows: readonly SummaryRow[]): Html {
     "Memory",
     "Tokens/s",
     "Time",
+    "Pass: base",
+    "unmerged",
+    "merged",
     "lr",
   ];
   return html`${table(
@@ -55,9 +58,14 @@ function taskPart(rows: readonly SummaryRow[]): Html {
       byteSize(row.peakMemoryBytes),
       significant(row.tokensPerSecond),
       duration(row.seconds),
+      ...(["base", "unmerged", "merged"] as const).map((name) => milliseconds(row.inference?.[name])),
       row.lr === null ? "default" : significant(row.lr),
     ]),
   )}${curve(rows, metric)}`;
+}
+
+function milliseconds(value: number | null | undefined): string {
+  return value === null || value === undefined ? "–" : `${significant(value)}\u00a0ms`;
 }
 
 /** Quality by the number of rows, where more than one was asked for. */

@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { benchGenerate, benchSwitch } from "../../src/bench/generate.ts";
+import { benchInference } from "../../src/bench/inference.ts";
 import { benchMerge } from "../../src/bench/merge.ts";
 import { groupOf, productOperations } from "../../src/bench/profile.ts";
-import { spreadOf } from "../../src/bench/spread.ts";
+import { ratioInterval, spreadOf } from "../../src/bench/spread.ts";
 import { benchTrain } from "../../src/bench/train.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { trainHere } from "../../src/train/train.ts";
@@ -18,6 +19,16 @@ test("a spread is median and range", () => {
   expect(spreadOf([5, 1, 2])).toEqual({ median: 2, least: 1, most: 5 });
   expect(spreadOf([4, 1, 2, 3]).median).toBe(2.5);
   expect(() => spreadOf([])).toThrow(RangeError);
+});
+
+test("a ratio of pairs: median, and the sign test's interval", () => {
+  const ones = Array.from({ length: 15 }, () => 1);
+  const values = ones.map((_, i) => 1 + ((7 * i) % 15)); // 1 to 15 in some order
+  // P(binomial(15, 1/2) <= 3) = 0.0176, P(<= 4) = 0.059: the 4th and the 12th smallest.
+  expect(ratioInterval(values, ones)).toEqual({ ratio: 8, from: 4, to: 12 });
+  expect(ratioInterval([2, 6, 4], [2, 2, 2])).toEqual({ ratio: 2, from: 1, to: 3 });
+  expect(ratioInterval([5], [2])).toEqual({ ratio: 2.5, from: 2.5, to: 2.5 });
+  expect(() => ratioInterval([], [])).toThrow(RangeError);
 });
 
 test("operators are told apart by type and extents", () => {
@@ -62,6 +73,26 @@ test("bench merge: time and what merging changed", async () => {
   const result = await benchMerge({ model, adapters: [adapter], repeats: 1 }, nodeRuntime);
   expect(result.seconds.median).toBeGreaterThan(0);
   expect(result.maxAbsDiff).toBeLessThan(1e-4);
+});
+
+test("bench inference: base, base + adapter and merged over the same rows", async () => {
+  const { base, unmerged, merged, mergedOverBase } = await benchInference(
+    { model, adapters: [adapter], repeats: 6 },
+    nodeRuntime,
+  );
+  for (const spread of [base, unmerged, merged]) expect(spread!.least).toBeGreaterThan(0);
+  expect(mergedOverBase!.from).toBeLessThanOrEqual(mergedOverBase!.ratio);
+  expect(mergedOverBase!.ratio).toBeLessThanOrEqual(mergedOverBase!.to);
+});
+
+test("bench inference: what cannot be merged, and a base without the task's head, are left out", async () => {
+  const prompt = join(caseFolder("llama-prompt-tuning"), "model");
+  const tuned = await benchInference(
+    { model: prompt, adapters: [join(prompt, "../adapter")], repeats: 2 },
+    nodeRuntime,
+  );
+  expect(tuned.merged).toBeNull();
+  expect(tuned.base).not.toBeNull();
 });
 
 test("bench generate and switch measure every request", async () => {

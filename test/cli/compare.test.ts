@@ -14,6 +14,7 @@ interface Summary {
   readonly deviation: number;
   readonly lr: number;
   readonly trainableParameters: number;
+  readonly inference: Readonly<Record<"base" | "unmerged" | "merged", number>>;
 }
 
 test("methods x seeds with a search of the learning rate; a second call runs nothing again", () =>
@@ -39,6 +40,7 @@ test("methods x seeds with a search of the learning rate; a second call runs not
     const { summary, failures } = readJson(join(out, "compare.json")) as { summary: Summary[]; failures: object[] };
     expect(summary).toMatchObject([{ method: "LoRA", seeds: 2, lr: 1e-2 }]);
     expect(summary[0]!.deviation).toBeGreaterThan(0);
+    for (const time of Object.values(summary[0]!.inference)) expect(time).toBeGreaterThan(0);
     expect(failures).toMatchObject([{ method: "broken", error: expect.stringContaining("nowhere") }]);
     expect(existsSync(join(out, "compare.html"))).toBe(true);
     const finished = (): string[] => readdirSync(join(out, "runs")).filter((name) => name.includes("LoRA"));

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { ComparisonResult } from "../../compare/compare.ts";
+import type { InferenceTimes } from "../../compare/result.ts";
 import { summarise } from "../../compare/summary.ts";
 import { byteSize, count, decimal, significant } from "../../report/format.ts";
 import { resultOfChild, trainInChild } from "../child.ts";
@@ -46,7 +47,11 @@ const command: Command = defineCommand({
       result = await compare({
         comparison,
         out: flags.out,
-        commands: { train: trainInChild, evaluate: (options) => resultOfChild(["eval"], options) },
+        commands: {
+          train: trainInChild,
+          evaluate: (options) => resultOfChild(["eval"], options),
+          inference: (options) => resultOfChild(["bench", "inference"], options),
+        },
         onRun: ({ key }, done, total) => {
           label = `run ${done + 1} of ${total}, ${key}`;
           output.event({ event: "run", run: key, done, total });
@@ -71,7 +76,18 @@ const command: Command = defineCommand({
     if (!output.json) {
       output.line(
         table([
-          ["task", "method", "rows", "quality", "spread", "trainable", "file", "memory", "tokens/s"],
+          [
+            "task",
+            "method",
+            "rows",
+            "quality",
+            "spread",
+            "trainable",
+            "file",
+            "memory",
+            "tokens/s",
+            "ms a pass: base, unmerged, merged",
+          ],
           ...summary.map((row) => [
             row.task,
             row.method,
@@ -82,6 +98,7 @@ const command: Command = defineCommand({
             byteSize(row.fileBytes),
             byteSize(row.peakMemoryBytes),
             significant(row.tokensPerSecond),
+            passes(row.inference),
           ]),
         ]),
       );
@@ -92,3 +109,9 @@ const command: Command = defineCommand({
 });
 
 export default command;
+
+/** "12.1, 13.4, 12.1" */
+function passes(times: InferenceTimes | null): string {
+  if (!times) return "";
+  return [times.base, times.unmerged, times.merged].map((each) => (each === null ? "–" : significant(each))).join(", ");
+}
