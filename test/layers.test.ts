@@ -51,7 +51,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     "diffusion",
     "graph",
   ],
-  bench: ["tensor", "files", "graph", "runtime", "program", "train", "generate", "merge"],
+  bench: ["tensor", "files", "graph", "runtime", "data", "models", "program", "evaluate", "train", "generate", "merge"],
   verify: [
     "tensor",
     "files",
