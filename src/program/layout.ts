@@ -20,6 +20,8 @@ export interface ProgramShape {
   readonly M: number;
   /** Parts of the same size that the head takes its rows in, so that their scores never exist together. */
   readonly chunks: number;
+  /** Whether those are turns of a loop. */
+  readonly loops?: boolean;
 }
 
 /** Whether rows may share a stream: as it costs least, wherever it saves a token, or never. */

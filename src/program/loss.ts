@@ -4,11 +4,11 @@ import { gradient } from "../autodiff/gradient.ts";
 import { constantOf, scalar, type Value } from "../graph/graph.ts";
 import { relu, sigmoid, softmax } from "../graph/ops/activation.ts";
 import { abs, add, equal, log, mul, neg, scale, shift, sub, where } from "../graph/ops/arithmetic.ts";
-import { expand, reshape, sumAll } from "../graph/ops/broadcast.ts";
+import { expand, reshape, sumAll, zerosOf } from "../graph/ops/broadcast.ts";
 import { gatherElements, scatterElements } from "../graph/ops/gather.ts";
-import { concat, slice } from "../graph/ops/movement.ts";
 import { reduceMax, reduceMean } from "../graph/ops/reduce.ts";
 import { after, detach, withGradient } from "../graph/ops/rule.ts";
+import { inTurns, type TurnsOptions } from "../graph/ops/turns.ts";
 
 /**
  * −log softmax(scores)ᵢ[labelᵢ] for scores [n, V] and labels [n]: [n, 1]. `smoothing` ε moves a share ε of each target to
@@ -47,8 +47,8 @@ export function binaryCrossEntropy(scores: Value, targets: Value): Value {
   return withGradient(loss, [scores], (dy) => [mul(scale(sub(sigmoid(scores), targets), 1 / scores.shape[1]!), dy)]);
 }
 
-/** The loss of each row [n, 1] of the hidden rows `from` to `to`. */
-export type RowLoss = (rows: Value, from: number, to: number) => Value;
+/** The loss of each hidden row [n, C] against its target: [n, 1]. */
+export type RowLoss = (rows: Value, targets: Value) => Value;
 
 /**
  * Σ wᵢ·lossᵢ over `rows` [M, C] in equal chunks, with weights w [M]. Each chunk's gradient is computed beside its loss, so
@@ -56,52 +56,35 @@ export type RowLoss = (rows: Value, from: number, to: number) => Value;
  * gradient.
  */
 export function chunkedLoss(
-  rows: Value,
-  weights: Value,
-  { chunks, trainable }: { readonly chunks: number; readonly trainable: readonly Value[] },
+  { rows, targets, weights }: { readonly rows: Value; readonly targets: Value; readonly weights: Value },
+  { trainable, ...turns }: TurnsOptions & { readonly trainable: readonly Value[] },
   lossOf: RowLoss,
 ): Value {
-  const size = rows.shape[0]! / chunks;
-  const losses: Value[] = [];
-  const rowGradients: Value[] = [];
-  const held: (Value | null)[] = trainable.map(() => null);
-  let done: Value | null = null;
-  for (let from = 0; from < rows.shape[0]!; from += size) {
-    const part = slice(rows, 0, from, from + size);
-    const rowWeights = reshape(slice(weights, 0, from, from + size), [size, 1]);
-    // A chunk begins when the one before it is done: else the runtime may hold the scores of all of them.
-    const cut = detach(done ? after(part, done) : part);
-    const rowLosses = lossOf(cut, from, from + size);
-    const loss = sumAll(mul(rowLosses, rowWeights));
-    losses.push(loss);
-    done = loss;
-    if (trainable.length === 0) continue;
+  const wanted = trainable.length > 0;
+  const initial = [scalar(0), ...trainable.map(({ shape }) => zerosOf(shape))];
+  const { held, results } = inTurns([rows, targets, weights], initial, turns, ([part, own, some], [sum, ...sums]) => {
+    const rowWeights = reshape(some!, [some!.shape[0]!, 1]);
+    const cut = detach(part!);
+    const rowLosses = lossOf(cut, own!);
+    const loss = add(sum!, sumAll(mul(rowLosses, rowWeights)));
+    if (!wanted) return { results: [], held: [loss] };
     const { dRows, dTrainable } = chunkGradient(rowLosses, rowWeights, cut, trainable);
-    done = after(dRows, loss);
-    rowGradients.push(done);
-    dTrainable.forEach((dy, i) => {
-      if (dy) held[i] = held[i] ? add(held[i], dy) : dy;
-    });
-  }
-  const sum = losses.reduce(add);
-  if (trainable.length === 0) return sum;
-  const used = trainable.flatMap((value, i) => (held[i] ? [{ value, dy: held[i] }] : []));
-  return withGradient(sum, [rows, ...used.map(({ value }) => value)], (dy) => [
-    times(concat(rowGradients, 0), dy),
+    // The loss comes first: what it is made of goes before the gradient comes.
+    return { results: [after(dRows, loss)], held: [loss, ...dTrainable.map((dy, i) => dy && add(sums[i]!, dy))] };
+  });
+  const [sum, ...sums] = held;
+  if (!wanted) return sum!;
+  const used = trainable.flatMap((value, i) => (sums[i] ? [{ value, dy: sums[i] }] : []));
+  return withGradient(sum!, [rows, ...used.map(({ value }) => value)], (dy) => [
+    times(results[0]!, dy),
     ...used.map((each) => times(each.dy, dy)),
   ]);
 }
 
-/** What `lossOf` says of each of `rows` [M, C], by itself: [M, …]. No chunk's scores outlive it. */
-export function chunkedRows(rows: Value, chunks: number, lossOf: RowLoss): Value {
-  const size = rows.shape[0]! / chunks;
-  const losses: Value[] = [];
-  for (let from = 0; from < rows.shape[0]!; from += size) {
-    const part = slice(rows, 0, from, from + size);
-    const done = losses.at(-1);
-    losses.push(lossOf(done ? after(part, done) : part, from, from + size));
-  }
-  return concat(losses, 0);
+/** What `lossOf` makes of `rows` [M, C] and their targets [M, …], row by row: [M, …]. No chunk's scores outlive it. */
+export function chunkedRows(rows: Value, targets: Value, turns: TurnsOptions, lossOf: RowLoss): Value {
+  const turn = ([part, own]: readonly Value[]) => ({ results: [lossOf(part!, own!)], held: [] });
+  return inTurns([rows, targets], [], turns, turn).results[0]!;
 }
 
 /** Gradients of Σ wᵢ·lossᵢ. A head without trainable tensors keeps rows apart: their weights then cost a pass over [n, C]. */

@@ -10,6 +10,7 @@ import { mul } from "../graph/ops/arithmetic.ts";
 import { reshape, sumAll } from "../graph/ops/broadcast.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import { concat, slice } from "../graph/ops/movement.ts";
+import type { TurnsOptions } from "../graph/ops/turns.ts";
 import { type Head, headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { pooled } from "../models/pooling.ts";
@@ -68,14 +69,10 @@ export function lossProgram(options: ProgramOptions): Program {
   return { stream: built.stream, outputs: new Map([["loss", buildLoss(options, built, [])]]) };
 }
 
-function lossAndHits(
-  { model, shape: { M, chunks } }: ProgramOptions,
-  { weights, head, rows }: Built,
-): Map<string, Value> {
-  const labels = input("labels", "i32", [M]);
-  const measured = chunkedRows(rows, chunks, (part, from, to) => {
+function lossAndHits({ model, shape }: ProgramOptions, { weights, head, rows }: Built): Map<string, Value> {
+  const { M } = shape;
+  const measured = chunkedRows(rows, input("labels", "i32", [M]), turnsOf(shape), (part, targets) => {
     const scores = head.logits(weights, model.config as never, part);
-    const targets = slice(labels, 0, from, to);
     return concat([crossEntropy(scores, targets), hit(scores, targets)], 1);
   });
   const weighted = mul(measured, reshape(input("weights", "f32", [M]), [M, 1])); // [M, 2]
@@ -89,9 +86,8 @@ function lossAndHits(
 /** Builds the loss of each target: output `losses` [M, 1]. `dropout` as in training, for a step's own forward pass. */
 export function targetLossProgram(options: ProgramOptions, dropout: boolean): Program {
   const built = buildHead(options, dropout);
-  const { M, chunks } = options.shape;
-  const losses = chunkedRows(built.rows, chunks, lossOfRows(options, built));
-  return { stream: built.stream, outputs: new Map([["losses", reshape(losses, [M, 1])]]) };
+  const losses = chunkedRows(built.rows, targetsOf(options, built), turnsOf(options.shape), lossOfRows(options, built));
+  return { stream: built.stream, outputs: new Map([["losses", losses]]) };
 }
 
 /** Builds the head's scores: output `logits` [M, classes] for the rows that the input `rows` names. */
@@ -172,24 +168,31 @@ export function parameterInputs(): Built["parameter"] {
 function buildLoss(options: ProgramOptions, built: Built, trainable: Value[]): Value {
   const { model, task } = options;
   if (embeds(task)) return pairLoss(task, built.head.logits(built.weights, model.config as never, built.rows));
-  const { M, chunks } = options.shape;
-  const rowWeights = input("weights", "f32", [M]);
-  return chunkedLoss(built.rows, rowWeights, { chunks, trainable }, lossOfRows(options, built));
+  const given = {
+    rows: built.rows,
+    targets: targetsOf(options, built),
+    weights: input("weights", "f32", [options.shape.M]),
+  };
+  return chunkedLoss(given, { ...turnsOf(options.shape), trainable }, lossOfRows(options, built));
 }
 
-/** The loss of each hidden row against its target, which the inputs `labels` or `values` hold. */
-function lossOfRows(
-  { model, task, labelSmoothing = 0, shape: { M } }: ProgramOptions,
-  { weights, head }: Built,
-): RowLoss {
-  const { vocabularySize, labels: classCount } = model.config;
-  const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : classCount;
-  const targets = labelsValues(task) ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
-  return (part, from, to) => {
-    const scores = head.logits(weights, model.config as never, part);
-    const partTargets = slice(targets, 0, from, to);
-    if (task === "regression") return squaredError(scores, partTargets);
-    if (task === "multi-label-classification") return binaryCrossEntropy(scores, partTargets);
-    return crossEntropy(scores, partTargets, labelSmoothing);
+function turnsOf({ chunks, loops = false }: ProgramShape): TurnsOptions {
+  return { count: chunks, loop: loops };
+}
+
+/** The inputs `labels` [M] or `values` [M, classes]. */
+function targetsOf({ model, task, shape: { M } }: ProgramOptions, { head }: Built): Value {
+  const { vocabularySize, labels } = model.config;
+  const classes = head.rows === "targets" && task !== "token-classification" ? vocabularySize : labels;
+  return labelsValues(task) ? input("values", "f32", [M, classes]) : input("labels", "i32", [M]);
+}
+
+/** The loss of each hidden row against its target. */
+function lossOfRows({ model, task, labelSmoothing = 0 }: ProgramOptions, { weights, head }: Built): RowLoss {
+  return (rows, targets) => {
+    const scores = head.logits(weights, model.config as never, rows);
+    if (task === "regression") return squaredError(scores, targets);
+    if (task === "multi-label-classification") return binaryCrossEntropy(scores, targets);
+    return crossEntropy(scores, targets, labelSmoothing);
   };
 }

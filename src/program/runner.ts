@@ -21,8 +21,8 @@ export interface RunnerOptions {
   build(shape: ProgramShape): Program;
 }
 
-/** B streams of 16·t tokens, m rows of the head a chunk: the lengths that layouts choose are multiples of 16. */
-const MONOMIALS = [[], ["B"], ["t"], ["m"], ["B", "t"]] as const;
+/** B streams of 16·t tokens, k chunks of m rows of the head each: the lengths that layouts choose are multiples of 16. */
+const MONOMIALS = [["B"], ["t"], ["m"], ["k"], ["B", "t"], ["m", "k"]] as const;
 const UNIT = 16;
 
 /** Streams to fit by, in t, for each number of parts that attention takes their queries in. */
@@ -36,32 +36,28 @@ const PROBE_LENGTHS = [
 function probesFor(T: number): readonly Sizes[] {
   const [a, b, c] = PROBE_LENGTHS.find(([t]) => queryParts(t * UNIT) === queryParts(T))!;
   return [
-    { B: 2, t: a, m: 11 },
-    { B: 3, t: a, m: 11 },
-    { B: 2, t: b, m: 11 },
-    { B: 2, t: a, m: 13 },
-    { B: 3, t: b, m: 11 },
-    { B: 5, t: c, m: 17 }, // checks the fit of the others
+    { B: 2, t: a, m: 11, k: 2 },
+    { B: 3, t: b, m: 17, k: 3 },
+    { B: 7, t: c, m: 13, k: 5 },
   ];
 }
 
-/** Most chunks of a head whose matrix is packed: each chunk's products have copies of their own, as has each session. */
-const PACKED_CHUNKS = 4;
-
 export function createRunner({ runtime, session, build }: RunnerOptions): Runner {
-  // Chunks of the head and parts of attention are unrolled: each number of them is a graph.
+  // Parts of attention are unrolled, and on a device chunks of the head: each number of them is a graph.
   const byGraph = new Map<string, Sessions>();
+  const loops = !runtime.memory;
 
   const sessionsFor = ({ T, chunks }: ProgramShape): Sessions => {
-    const key = `${chunks} ${queryParts(T)}`;
+    const key = `${loops ? "" : chunks} ${queryParts(T)}`;
     const held = byGraph.get(key);
     if (held) return held;
     const sessions = createSessions({
       runtime,
-      session: { ...session, prepack: session.prepack === true && byGraph.size === 0 && chunks <= PACKED_CHUNKS },
-      probes: probesFor(T),
+      // Each session has packed copies of its own.
+      session: { ...session, prepack: session.prepack === true && byGraph.size === 0 },
+      probes: probesFor(T).map((sizes) => (loops ? sizes : { ...sizes, k: chunks })),
       monomials: MONOMIALS,
-      build: ({ B = 0, t = 0, m = 0 }) => build({ B, T: t * UNIT, M: m * chunks, chunks }),
+      build: ({ B = 0, t = 0, m = 0, k = 0 }) => build({ B, T: t * UNIT, M: m * k, chunks: k, loops }),
     });
     byGraph.set(key, sessions);
     return sessions;
@@ -71,7 +67,7 @@ export function createRunner({ runtime, session, build }: RunnerOptions): Runner
     run: (batch, tensors, draw = 0) => {
       const { B, T, M, chunks } = batch.shape;
       return sessionsFor(batch.shape).run(
-        { B, t: T / UNIT, m: M / chunks },
+        { B, t: T / UNIT, m: M / chunks, k: chunks },
         (program) => new Map([...batchInputs(program, batch, draw), ...tensors]),
       );
     },

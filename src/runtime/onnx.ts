@@ -34,6 +34,17 @@ export interface OnnxNode {
   readonly outputs: readonly string[];
   /** Numbers are floats, bigints are integers, lists are lists of integers. */
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
+  /** The graph that Scan runs for each slice. */
+  readonly body?: OnnxBody;
+}
+
+/** A graph inside a node. It reads values of the graph around it by their names. */
+export interface OnnxBody {
+  readonly nodes: readonly OnnxNode[];
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** Types of values in between: what lets the runtime reuse memory where it cannot infer them. */
+  readonly values: ReadonlyMap<string, ValueType>;
 }
 
 /** A number, or the name of an extent that follows the batch. */
@@ -44,30 +55,20 @@ export interface ValueType {
   readonly shape: readonly Dimension[];
 }
 
-export interface OnnxModel {
+export interface OnnxModel extends OnnxBody {
   readonly opset: number;
-  readonly nodes: readonly OnnxNode[];
-  readonly inputs: ReadonlyMap<string, ValueType>;
-  readonly outputs: ReadonlyMap<string, ValueType>;
-  /** Types of values in between: what lets the runtime reuse memory where it cannot infer them. */
-  readonly values: ReadonlyMap<string, ValueType>;
   readonly constants: ReadonlyMap<string, Tensor>;
   /** Tensors that stay in files; all of one folder. */
   readonly stored: ReadonlyMap<string, StoredTensor>;
 }
 
 export function encodeModel(model: OnnxModel): Uint8Array {
-  const graph = new Message();
-  for (const node of model.nodes) graph.message(1, encodeNode(node));
-  graph.text(2, "lowrank");
+  const graph = encodeBody(model);
   for (const [name, tensor] of model.constants) {
     const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
     graph.message(5, tensorHeader(name, tensor).bytes(9, bytes));
   }
   for (const [name, tensor] of model.stored) graph.message(5, encodeStored(name, tensor));
-  for (const [name, type] of model.inputs) graph.message(11, encodeValueInfo(name, type));
-  for (const [name, type] of model.outputs) graph.message(12, encodeValueInfo(name, type));
-  for (const [name, type] of model.values) graph.message(13, encodeValueInfo(name, type));
   return new Message()
     .integer(1, 10)
     .text(2, "lowrank")
@@ -77,6 +78,16 @@ export function encodeModel(model: OnnxModel): Uint8Array {
     .finish();
 }
 
+function encodeBody({ nodes, inputs, outputs, values }: OnnxBody): Message {
+  const graph = new Message();
+  for (const node of nodes) graph.message(1, encodeNode(node));
+  graph.text(2, "lowrank");
+  for (const [name, type] of inputs) graph.message(11, encodeValueInfo(name, type));
+  for (const [name, type] of outputs) graph.message(12, encodeValueInfo(name, type));
+  for (const [name, type] of values) graph.message(13, encodeValueInfo(name, type));
+  return graph;
+}
+
 function encodeNode(node: OnnxNode): Message {
   const message = new Message();
   for (const name of node.inputs) message.text(1, name);
@@ -84,6 +95,7 @@ function encodeNode(node: OnnxNode): Message {
   message.text(3, node.outputs[0]!); // what profiles and errors of the runtime call it
   message.text(4, node.type);
   for (const [name, value] of Object.entries(node.attributes)) message.message(5, encodeAttribute(name, value));
+  if (node.body) message.message(5, new Message().text(1, "body").message(6, encodeBody(node.body)).integer(20, 5));
   if (node.domain !== "") message.text(7, node.domain);
   return message;
 }

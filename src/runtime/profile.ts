@@ -33,9 +33,14 @@ export function readProfiles(prefix: string): Kernel[][] {
     .flatMap((name) => runsOf(JSON.parse(readFileSync(join(folder, name), "utf8")) as TraceEvent[]));
 }
 
+/** Operators whose bodies' operators are listed too. */
+const LOOPS: ReadonlySet<string | undefined> = new Set(["Scan"]);
+
 function runsOf(events: readonly TraceEvent[]): Kernel[][] {
   const runs = events.filter(({ name }) => name === "model_run").toSorted((a, b) => a.ts - b.ts);
-  const kernels = events.filter(({ cat, name }) => cat === "Node" && name.endsWith("_kernel_time"));
+  const kernels = events.filter(
+    ({ cat, name, args }) => cat === "Node" && name.endsWith("_kernel_time") && !LOOPS.has(args.op_name),
+  );
   return runs.map(({ ts, dur }) => kernels.filter((each) => each.ts >= ts && each.ts < ts + dur).map(kernelOf));
 }
 

@@ -3,7 +3,7 @@
 const encoder = new TextEncoder();
 
 export class Message {
-  private readonly parts: Uint8Array[] = [];
+  private written = new Uint8Array(64);
   private length = 0;
 
   integer(field: number, value: number | bigint): this {
@@ -27,46 +27,47 @@ export class Message {
   }
 
   message(field: number, value: Message): this {
-    this.varint((field << 3) | 2);
-    this.varint(value.length);
-    for (const part of value.parts) this.append(part);
-    return this;
+    return this.bytes(field, value.finish());
   }
 
+  /** The message so far: a view, which later fields may leave behind. */
   finish(): Uint8Array {
-    const out = new Uint8Array(this.length);
-    let at = 0;
-    for (const part of this.parts) {
-      out.set(part, at);
-      at += part.byteLength;
-    }
-    return out;
+    return this.written.subarray(0, this.length);
   }
 
   private append(bytes: Uint8Array): this {
-    this.parts.push(bytes);
+    this.reserve(bytes.byteLength);
+    this.written.set(bytes, this.length);
     this.length += bytes.byteLength;
     return this;
   }
 
+  private reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.written.length) return;
+    const larger = new Uint8Array(Math.max(needed, 2 * this.written.length));
+    larger.set(this.finish());
+    this.written = larger;
+  }
+
   /** Base-128 digits, low first; negative integers as their 64-bit two's complement. */
   private varint(value: number | bigint): this {
-    const digits: number[] = [];
+    this.reserve(10);
     if (typeof value === "number" && value >= 0 && value < 2 ** 31) {
       let rest = value;
       while (rest > 127) {
-        digits.push((rest & 127) | 128);
+        this.written[this.length++] = (rest & 127) | 128;
         rest >>>= 7;
       }
-      digits.push(rest);
-    } else {
-      let rest = BigInt.asUintN(64, BigInt(value));
-      while (rest > 127n) {
-        digits.push(Number(rest & 127n) | 128);
-        rest >>= 7n;
-      }
-      digits.push(Number(rest));
+      this.written[this.length++] = rest;
+      return this;
     }
-    return this.append(Uint8Array.from(digits));
+    let rest = BigInt.asUintN(64, BigInt(value));
+    while (rest > 127n) {
+      this.written[this.length++] = Number(rest & 127n) | 128;
+      rest >>= 7n;
+    }
+    this.written[this.length++] = Number(rest);
+    return this;
   }
 }

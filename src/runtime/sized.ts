@@ -1,12 +1,12 @@
 /**
  * One session for batches of any size. A graph is built for a few probe sizes; every integer in the models that follows
- * the sizes is found by comparing them, fitted as a polynomial of the sizes, and becomes part of an input that each run
+ * the sizes is found by comparing them, fitted as a multiple of a product of sizes, and becomes part of an input that each run
  * computes from its sizes. So models and losses are written for plain numbers, and weights are mapped once for all shapes.
  */
 
 import { GraphError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Dimension, OnnxModel, OnnxNode, ValueType } from "./onnx.ts";
+import type { Dimension, OnnxBody, OnnxModel, OnnxNode, ValueType } from "./onnx.ts";
 
 /** The sizes of one batch by name. */
 export type Sizes = Readonly<Record<string, number>>;
@@ -14,11 +14,11 @@ export type Sizes = Readonly<Record<string, number>>;
 /** Prefix of what a run is given the sizes under, int64 [1] each. */
 export const SIZE_INPUT = "size.";
 
-/** Products of sizes that an integer may be a sum of, with whole factors. */
+/** Products of sizes that an integer may follow: a multiple of one of them, plus a number. */
 export type Monomials = readonly (readonly string[])[];
 
-/** An integer as factors of the monomials, or a plain number. */
-type Form = readonly number[] | number;
+/** An integer as `factor` of a monomial, by its index, plus `term`; or a plain number. */
+type Form = { readonly monomial: number; readonly factor: number; readonly term: number } | number;
 
 export interface SizedModel {
   readonly model: OnnxModel;
@@ -27,8 +27,8 @@ export interface SizedModel {
 }
 
 /**
- * The model for all sizes, from those of `probes`; there must be more probes than monomials. Null when the models differ
- * in more than integers of that form: then each size needs a session of its own.
+ * The model for all sizes, from those of `probes`, of which there must be three or more. Null when the models differ in more
+ * than integers of that form: then each size needs a session of its own.
  */
 export function sizedModel(
   models: readonly OnnxModel[],
@@ -57,11 +57,31 @@ export function sizedModel(
     lists.set(list, forms);
     renamed.set(name, list);
   }
+  const body = sizedBody(models, formOf, renamed);
+  if (!body) return null;
+  const inputs = new Map(body.inputs);
+  for (const [name, forms] of lists) inputs.set(name, { dtype: "i64", shape: [forms.length] });
+  return {
+    model: { ...first, ...body, inputs, constants },
+    lists: (fed) => {
+      const factors = monomials.map((names) => names.reduce((product, name) => product * sizeOf(fed, name), 1));
+      return new Map([...lists].map(([name, forms]) => [name, extents(forms, factors)]));
+    },
+  };
+}
+
+/** Graphs of one structure as one graph: extents become names, constants that follow the sizes those of their lists. */
+function sizedBody(
+  bodies: readonly OnnxBody[],
+  formOf: (values: readonly number[]) => Form | null,
+  renamed: ReadonlyMap<string, string>,
+): OnnxBody | null {
+  const [first] = bodies as [OnnxBody];
   const typed = (part: "inputs" | "outputs" | "values"): Map<string, ValueType> | null => {
     const types = new Map<string, ValueType>();
     for (const [name, { dtype, shape }] of first[part]) {
       const forms = fitAll(
-        models.map((each) => each[part].get(name)!.shape as readonly number[]),
+        bodies.map((each) => each[part].get(name)!.shape as readonly number[]),
         formOf,
       );
       if (!forms || forms.length !== shape.length) return null;
@@ -74,15 +94,20 @@ export function sizedModel(
   };
   const [inputs, outputs, values] = [typed("inputs"), typed("outputs"), typed("values")];
   if (!inputs || !outputs || !values) return null;
-  for (const [name, forms] of lists) inputs.set(name, { dtype: "i64", shape: [forms.length] });
-  const nodes = first.nodes.map((node) => ({ ...node, inputs: node.inputs.map((name) => renamed.get(name) ?? name) }));
-  return {
-    model: { ...first, inputs, outputs, values, constants, nodes },
-    lists: (fed) => {
-      const factors = monomials.map((names) => names.reduce((product, name) => product * sizeOf(fed, name), 1));
-      return new Map([...lists].map(([name, forms]) => [name, extents(forms, factors)]));
-    },
-  };
+  const nodes: OnnxNode[] = [];
+  for (const [i, node] of first.nodes.entries()) {
+    const body =
+      node.body &&
+      sizedBody(
+        bodies.map(({ nodes: all }) => all[i]!.body!),
+        formOf,
+        renamed,
+      );
+    if (body === null) return null;
+    const names = node.inputs.map((name) => renamed.get(name) ?? name);
+    nodes.push({ ...node, inputs: names, ...(body ? { body } : {}) });
+  }
+  return { nodes, inputs, outputs, values };
 }
 
 function sizeOf(inputs: ReadonlyMap<string, Tensor>, name: string): number {
@@ -94,30 +119,41 @@ function sizeOf(inputs: ReadonlyMap<string, Tensor>, name: string): number {
 /** The forms' values, given those of the monomials. */
 function extents(forms: readonly Form[], monomials: readonly number[]): Tensor {
   const values = forms.map((form) =>
-    typeof form === "number" ? form : form.reduce((sum, factor, i) => sum + factor * monomials[i]!, 0),
+    typeof form === "number" ? form : form.factor * monomials[form.monomial]! + form.term,
   );
   return { dtype: "i64", shape: [values.length], data: BigInt64Array.from(values, BigInt) };
 }
 
 function sameStructure(a: OnnxModel, b: OnnxModel): boolean {
+  return sameBody(a, b) && sameNames(a.constants, b.constants) && sameNames(a.stored, b.stored);
+}
+
+function sameBody(a: OnnxBody, b: OnnxBody): boolean {
   const sameNode = (x: OnnxNode, y: OnnxNode): boolean =>
     x.type === y.type &&
-    x.inputs.join() === y.inputs.join() &&
-    x.outputs.join() === y.outputs.join() &&
-    attributesOf(x) === attributesOf(y);
+    sameList(x.inputs, y.inputs) &&
+    sameList(x.outputs, y.outputs) &&
+    sameAttributes(x.attributes, y.attributes) &&
+    (x.body && y.body ? sameBody(x.body, y.body) : !x.body && !y.body);
   return (
     a.nodes.length === b.nodes.length &&
     a.nodes.every((node, i) => sameNode(node, b.nodes[i]!)) &&
-    (["inputs", "outputs", "values", "constants", "stored"] as const).every(
-      (part) => [...a[part].keys()].join() === [...b[part].keys()].join(),
-    )
+    (["inputs", "outputs", "values"] as const).every((part) => sameNames(a[part], b[part]))
   );
 }
 
-function attributesOf({ attributes }: OnnxNode): string {
-  return Object.entries(attributes)
-    .map(([name, value]) => `${name}=${value}`)
-    .join();
+function sameNames(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
+  return sameList([...a.keys()], [...b.keys()]);
+}
+
+function sameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((each, i) => each === b[i]);
+}
+
+function sameAttributes(a: OnnxNode["attributes"], b: OnnxNode["attributes"]): boolean {
+  return (
+    sameList(Object.keys(a), Object.keys(b)) && Object.entries(a).every(([name, value]) => `${value}` === `${b[name]}`)
+  );
 }
 
 function sameTensor(a: Tensor, b: Tensor): boolean {
@@ -140,38 +176,26 @@ function fitAll(
   return forms;
 }
 
-/** Fits an integer's values at the probes. The probes beyond the number of monomials check the fit. */
+/**
+ * Fits an integer's values at the probes as a factor of one monomial plus a number. Three probes tell monomials apart whose
+ * steps from probe to probe have other ratios, and check the fit.
+ */
 function fitter(probes: readonly Sizes[], monomials: Monomials): (values: readonly number[]) => Form | null {
-  const rows = probes.map((sizes) =>
-    monomials.map((names) => names.reduce((product, name) => product * sizes[name]!, 1)),
+  const columns = monomials.map((names) =>
+    probes.map((sizes) => names.reduce((product, name) => product * sizes[name]!, 1)),
   );
-  const inverse = inverted(rows.slice(0, monomials.length));
   return (values) => {
     if (values.every((value) => value === values[0])) return values[0]!;
-    const factors = inverse.map((row) => Math.round(row.reduce((sum, x, i) => sum + x * values[i]!, 0)));
-    const fits = rows.every((row, i) => row.reduce((sum, x, j) => sum + x * factors[j]!, 0) === values[i]);
-    return fits ? factors : null;
+    for (const [monomial, column] of columns.entries()) {
+      const factor = (values[1]! - values[0]!) / (column[1]! - column[0]!);
+      const term = values[0]! - factor * column[0]!;
+      if (Number.isInteger(factor) && values.every((value, i) => value === factor * column[i]! + term))
+        return { monomial, factor, term };
+    }
+    return null;
   };
 }
 
-/** Gauss and Jordan with pivoting; the matrix is small and regular by choice of the probes. */
-function inverted(matrix: readonly (readonly number[])[]): number[][] {
-  const n = matrix.length;
-  const a = matrix.map((row, i) => [...row, ...Array.from({ length: n }, (_, j) => (i === j ? 1 : 0))]);
-  for (let column = 0; column < n; column++) {
-    let pivot = column;
-    for (let i = column + 1; i < n; i++) if (Math.abs(a[i]![column]!) > Math.abs(a[pivot]![column]!)) pivot = i;
-    [a[column], a[pivot]] = [a[pivot]!, a[column]!];
-    const scale = a[column]![column]!;
-    a[column] = a[column]!.map((x) => x / scale);
-    for (let i = 0; i < n; i++) {
-      const factor = a[i]![column]!;
-      if (i !== column) a[i] = a[i]!.map((x, j) => x - factor * a[column]![j]!);
-    }
-  }
-  return a.map((row) => row.slice(n));
-}
-
 function keyOf(form: Form): string {
-  return typeof form === "number" ? `${form}` : form.join("_");
+  return typeof form === "number" ? `${form}` : `${form.factor}_${form.monomial}_${form.term}`;
 }

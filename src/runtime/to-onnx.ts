@@ -2,6 +2,7 @@
 
 import { GraphError } from "../errors.ts";
 import { constantOf, inputOf, type Node, storedOf, topological, type Value } from "../graph/graph.ts";
+import type { ScanAttributes } from "../graph/ops/turns.ts";
 import type { StoredTensor, Tensor } from "../tensor/tensor.ts";
 import type { Emitter } from "./emitter.ts";
 import { type DeviceRules, lowerNode, OPSET } from "./lowering.ts";
@@ -18,10 +19,10 @@ export interface LoweringOptions {
 }
 
 export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOptions = {}): OnnxModel {
-  const nodes: OnnxNode[] = [];
+  let nodes: OnnxNode[] = [];
   const inputs = new Map<string, Value>();
   const constants = new Map<string, Tensor>();
-  const values = new Map<string, ValueType>();
+  let values = new Map<string, ValueType>();
   const stored = new Map<string, StoredTensor>();
   const names = new Map<Value, string>();
   const known = new Map<string, string>(); // content of a constant → its name
@@ -72,6 +73,57 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     return name;
   };
 
+  /** Names the outputs of a node of the graph, or of a body, and lowers it. */
+  const place = (node: Node): void => {
+    if (node.op.type === "WithGradient") {
+      names.set(node.outputs[0]!, nameOf(node.inputs[0]!));
+    } else if (!decodesWeight(node)) {
+      node.outputs.forEach((each) => {
+        names.set(each, fresh());
+      });
+      if (node.op.type === "Scan") lowerScan(node as Node & { attributes: ScanAttributes });
+      else lower(node, node.outputs.map(nameOf));
+      if (probe) for (const each of node.outputs) values.set(nameOf(each), device ? widened(each) : each);
+    }
+  };
+
+  const lowerScan = ({
+    inputs: given,
+    outputs: made,
+    attributes: { held, sliced, body },
+  }: Node & { attributes: ScanAttributes }): void => {
+    const around = { nodes, values };
+    [nodes, values] = [[], new Map()];
+    const slots = new Map<string, ValueType>();
+    for (const value of body.inputs) {
+      names.set(value, fresh());
+      slots.set(nameOf(value), value);
+    }
+    body.nodes.forEach(place);
+    const results = new Map<string, ValueType>();
+    const computed = new Set(body.nodes.filter(({ op }) => op.type !== "WithGradient"));
+    for (const value of body.outputs) {
+      let name = nameOf(value);
+      if (computed.has(value.node) && !results.has(name)) values.delete(name);
+      else {
+        const from = name;
+        name = fresh(); // a body's output has a name of its own
+        nodes.push({ type: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
+      }
+      results.set(name, value);
+    }
+    const inner = { nodes, values, inputs: slots, outputs: results };
+    ({ nodes, values } = around);
+    nodes.push({
+      type: "Scan",
+      domain: "",
+      inputs: given.slice(0, held + sliced).map(nameOf),
+      outputs: made.map(nameOf),
+      attributes: { num_scan_inputs: BigInt(sliced) },
+      body: inner,
+    });
+  };
+
   for (const node of topological([...outputs.values()])) {
     const value = node.outputs[0]!;
     const source = inputOf(value);
@@ -85,15 +137,7 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
       names.set(value, file.name);
     } else if (small) {
       names.set(value, constantName(small.tensor));
-    } else if (node.op.type === "WithGradient") {
-      names.set(value, nameOf(node.inputs[0]!));
-    } else if (!decodesWeight(node)) {
-      node.outputs.forEach((each) => {
-        names.set(each, fresh());
-      });
-      lower(node, node.outputs.map(nameOf));
-      if (probe) for (const each of node.outputs) values.set(nameOf(each), device ? widened(each) : each);
-    }
+    } else place(node);
   }
   for (const [name, value] of outputs) {
     const named = { domain: "", inputs: [nameOf(value)], outputs: [name] };

@@ -549,4 +549,24 @@ export const cases: readonly Case[] = [
     const gate = o.exp(x);
     return o.mul(o.after(x, gate), gate);
   }),
+
+  // turns.ts
+  ...[true, false].map((loop) =>
+    row(
+      `inTurns: a running sum of slices, with what is around them (${loop ? "a loop" : "unrolled"})`,
+      { x: normal(6, 3), y: normal(6), scale: normal(3), start: normal(3), kept: normal(2) },
+      (o, { x, y, scale, start, kept }) => {
+        const around = o.exp(scale!);
+        const { held, results } = o.inTurns([x!, y!], [start!, kept!], { count: 3, loop }, ([part, own], [sum]) => {
+          const scaled = o.mul(o.mul(part!, around), o.reshape(own!, [2, 1]));
+          return {
+            results: [scaled, o.neg(own!), around],
+            held: [o.add(sum!, o.reshape(o.reduceSum(scaled, [0]), [3])), null],
+          };
+        });
+        return [...results, ...held.flatMap((value) => value ?? [])];
+      },
+      [],
+    ),
+  ),
 ];

@@ -4,6 +4,7 @@
  */
 
 import { constantOf, inputOf, type Node, storedOf, topological, type Value } from "../../src/graph/graph.ts";
+import type { ScanAttributes } from "../../src/graph/ops/turns.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 
 interface Numbers {
@@ -17,15 +18,34 @@ type Rule = (x: readonly Numbers[], attribute: <T>(name: string) => T) => readon
 /** The values, from the data of inputs and stored tensors by name. */
 export function evaluate(values: readonly Value[], inputs: ReadonlyMap<string, Float64Array>): Float64Array[] {
   const computed = new Map<Node, readonly Numbers[]>();
+  run(topological(values), computed, inputs);
+  return values.map(({ node, output }) => computed.get(node)![output]!.data);
+}
+
+/** Computes nodes, each after its inputs, from those that are computed already. */
+function run(
+  nodes: readonly Node[],
+  computed: Map<Node, readonly Numbers[]>,
+  inputs: ReadonlyMap<string, Float64Array>,
+): void {
   const read = ({ node, output }: Value): Numbers => computed.get(node)![output]!;
-  for (const node of topological(values)) {
+  for (const node of nodes) {
     const source = node.outputs[0]!;
     const name = (inputOf(source) ?? storedOf(source))?.name;
     const small = constantOf(source);
     let results: readonly Numbers[];
     if (name !== undefined) results = [{ shape: source.shape, data: inputs.get(name)! }];
     else if (small) results = [{ shape: source.shape, data: numbersOf(small.tensor) }];
-    else {
+    else if (node.op.type === "Scan") {
+      results = turns(node.attributes as ScanAttributes, node.inputs.map(read), (from) => {
+        const inner = new Map(computed);
+        (node.attributes as ScanAttributes).body.inputs.forEach((slot, i) => {
+          inner.set(slot.node, [from[i]!]);
+        });
+        run((node.attributes as ScanAttributes).body.nodes, inner, inputs);
+        return (node.attributes as ScanAttributes).body.outputs.map((each) => inner.get(each.node)![each.output]!);
+      });
+    } else {
       const rule = RULES[node.op.type];
       if (!rule) throw new Error(`${node.op.type} has no definition in evaluate.ts`);
       results = rule(node.inputs.map(read), <T>(key: string) => (node.attributes as Record<string, T>)[key]!);
@@ -38,7 +58,34 @@ export function evaluate(values: readonly Value[], inputs: ReadonlyMap<string, F
     });
     computed.set(node, results);
   }
-  return values.map((value) => read(value).data);
+}
+
+/** Slice after slice through `turn`: what was held at last, then every result with its turns along a first axis. */
+function turns(
+  { held, sliced }: ScanAttributes,
+  inputs: readonly Numbers[],
+  turn: (from: readonly Numbers[]) => readonly Numbers[],
+): readonly Numbers[] {
+  const parts = inputs.slice(held, held + sliced);
+  const length = parts[0]!.shape[0]!;
+  let current = inputs.slice(0, held);
+  const made: (readonly Numbers[])[] = [];
+  for (let at = 0; at < length; at++) {
+    const cut = parts.map(({ shape, data }): Numbers => {
+      const size = data.length / length;
+      return { shape: shape.slice(1), data: data.slice(at * size, (at + 1) * size) };
+    });
+    const outputs = turn([...current, ...cut]);
+    current = outputs.slice(0, held);
+    made.push(outputs.slice(held));
+  }
+  const results = made[0]!.map(
+    ({ shape }, i): Numbers => ({
+      shape: [length, ...shape],
+      data: Float64Array.from(made.flatMap((each) => [...each[i]!.data])),
+    }),
+  );
+  return [...current, ...results];
 }
 
 /** The elements of a tensor of any type as numbers. */

@@ -14,3 +14,4 @@ export * from "./quantise.ts";
 export * from "./reduce.ts";
 export * from "./resize.ts";
 export * from "./rule.ts";
+export * from "./turns.ts";
