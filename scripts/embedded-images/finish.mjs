@@ -3,7 +3,7 @@
  *
  *     node scripts/embedded-images/finish.mjs scale DIR    after the autoencoder: measures its latents' deviation on the
  *                                                          training pictures and writes scaling_factor = 1 / deviation
- *     node scripts/embedded-images/finish.mjs embed DIR    after the UNet: writes embedded/diffusion-tiny in float16
+ *     node scripts/embedded-images/finish.mjs embed DIR    after the UNet: writes embedded/diffusion-tiny in float16, all but its card
  */
 import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -40,8 +40,8 @@ async function scale() {
 }
 
 function embed() {
-  rmSync(OUT, { recursive: true, force: true });
   for (const part of ["model_index.json", "scheduler", "tokenizer", "text_encoder", "unet", "vae"]) {
+    rmSync(join(OUT, part), { recursive: true, force: true });
     cpSync(join(folder, part), join(OUT, part), { recursive: true });
   }
   for (const path of [

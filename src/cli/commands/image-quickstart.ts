@@ -29,9 +29,10 @@ const command: Command = defineCommand({
     ]);
     output.line(`Two styles on ${IMAGE_BASE}, a small diffusion model that has only seen flat shapes.\n`);
     const trained = [];
+    drawLesson(join(out, "pictures", "flat"), "flat", false);
     for (const style of STYLES) {
-      drawLesson(join(out, "pictures", style.name), style, false);
-      drawLesson(join(out, "pictures", `${style.name}-held-out`), style, true);
+      drawLesson(join(out, "pictures", style.name), style.name, false);
+      drawLesson(join(out, "pictures", `${style.name}-held-out`), style.name, true);
       trained.push(await trainStyle(style, { out, steps, threads, output }));
     }
     const pipeline = openPipeline(locateModel(IMAGE_BASE));

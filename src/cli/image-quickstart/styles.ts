@@ -40,14 +40,14 @@ const HELD = 5;
 /** Scenes that no style is trained on, for the pictures of the report: the first has held-out neighbours of all kinds. */
 export const SHOWN: readonly Scene[] = [7, 102, 166, 259, 311, 405].map((i) => SCENES[i]!);
 
-/** Draws a style's pictures with their captions; `held` takes other scenes than training does. */
-export function drawLesson(folder: string, { name }: StyleLesson, held: boolean): void {
+/** Draws pictures in a style with their captions; `held` takes other scenes than training does. */
+export function drawLesson(folder: string, style: Style, held: boolean): void {
   mkdirSync(folder, { recursive: true });
   const lines: string[] = [];
   SCENES.forEach((scene, i) => {
     if (i % EVERY !== (held ? HELD : 0) || (held && i % (4 * EVERY) !== HELD)) return;
     const file_name = `${String(i).padStart(3, "0")}.png`;
-    writeFileSync(join(folder, file_name), encodePng(drawScene(scene, name, PIXELS, i)));
+    writeFileSync(join(folder, file_name), encodePng(drawScene(scene, style, PIXELS, i)));
     lines.push(JSON.stringify({ file_name, text: captionOf(scene) }));
   });
   writeFileSync(join(folder, "metadata.jsonl"), `${lines.join("\n")}\n`);
