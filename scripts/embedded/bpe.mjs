@@ -38,13 +38,13 @@ function countWords(texts) {
 }
 
 /**
- * Learns merges until the vocabulary has `size` entries: the end-of-text token
- * (id 0), the 256 bytes, then one entry a merge. The most frequent pair is
+ * Learns merges until the vocabulary has `size` entries: the special tokens (ids
+ * from 0), the 256 bytes, then one entry a merge. The most frequent pair is
  * merged first, the one with the smaller ids on a tie. Pair counts are kept up
  * to date by touching only the words that hold the merged pair.
  */
-export function trainBpe(texts, size) {
-  const tokens = [END_OF_TEXT, ...[...BYTE_CHARACTERS].sort((a, b) => a.charCodeAt(0) - b.charCodeAt(0))];
+export function trainBpe(texts, size, specials = [END_OF_TEXT]) {
+  const tokens = [...specials, ...[...BYTE_CHARACTERS].sort((a, b) => a.charCodeAt(0) - b.charCodeAt(0))];
   const idOf = new Map(tokens.map((token, id) => [token, id]));
   const words = [];
   for (const [word, count] of countWords(texts)) {

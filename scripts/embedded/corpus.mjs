@@ -57,7 +57,7 @@ export function clean(text) {
 }
 
 /** Splits a paragraph into sentences; only used to choose where to cut and what to drop. */
-function sentences(paragraph) {
+export function sentences(paragraph) {
   const parts = paragraph.split(/(?<=[.!?]["')]*) (?=["'(]?[A-Z])/);
   const whole = [];
   for (const part of parts) {
@@ -76,16 +76,16 @@ function isTable(sentence) {
 
 /**
  * Joins pieces (sentences or paragraphs) into documents of about
- * BLOCK_CHARACTERS. The model reads 256 tokens at a time, so longer documents
+ * `characters`. The model reads 256 tokens at a time, so longer documents
  * would only make the end-of-text token rare.
  */
-function blocks(pieces, separator) {
+export function blocks(pieces, separator, characters = BLOCK_CHARACTERS) {
   const out = [];
   let block = "";
   for (const piece of pieces) {
     if (block === "") block = piece;
     else block += separator + piece;
-    if (block.length >= BLOCK_CHARACTERS) {
+    if (block.length >= characters) {
       out.push(block);
       block = "";
     }
@@ -94,19 +94,23 @@ function blocks(pieces, separator) {
   return out;
 }
 
-/** State of the Union addresses, 1790 to 2021: one line a speech in the package. */
-function speeches() {
+/** State of the Union addresses, 1790 to 2021, in order: who spoke, when, and the sentences; one line a speech in the package. */
+export function addresses() {
   const folder = join(SOTU, "data");
   const files = readdirSync(folder)
     .filter((name) => /^\d{4}_.*\.txt$/.test(name))
     .sort();
-  return files.flatMap((name) => {
+  return files.map((name) => {
     const text = clean(readFileSync(join(folder, name), "utf8").replace(/\s+/g, " "));
-    return blocks(
-      sentences(text).filter((sentence) => !isTable(sentence)),
-      " ",
-    );
+    const [, year, speaker] = /^(\d{4})_(.*)_[a-z]{1,2}\.txt$/.exec(name);
+    return { year: Number(year), speaker, sentences: sentences(text).filter((sentence) => !isTable(sentence)) };
   });
+}
+
+function speeches(used) {
+  return addresses()
+    .filter(used)
+    .flatMap((address) => blocks(address.sentences, " "));
 }
 
 /** The chapters of Moby-Dick in order, without their headings. */
@@ -186,10 +190,10 @@ export function shuffle(items, seed) {
 
 /**
  * The base corpus: documents for training and held-out documents, taken from
- * every source in equal measure.
+ * every source in equal measure; of the addresses, those that are `used`.
  */
-export function baseCorpus() {
-  const sources = { speeches: speeches(), "moby-dick": mobyDick(), factbook: factbook() };
+export function baseCorpus({ used = () => true } = {}) {
+  const sources = { speeches: speeches(used), "moby-dick": mobyDick(), factbook: factbook() };
   const train = [];
   const valid = [];
   const summary = {};

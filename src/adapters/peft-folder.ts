@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, statSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import { ModelError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
+import { locateEmbedded } from "../files/embedded.ts";
 import { hashFile } from "../files/fingerprint.ts";
 import { parseJsonObject, readJsonObject } from "../files/json-file.ts";
 import { readFile } from "../files/read-file.ts";
@@ -46,9 +47,9 @@ const FROM_DISK: Opener = {
   weights: (path, kind) => (kind === "torch" ? openTorchFile(path) : openSafetensors(path)).tensors,
 };
 
-/** Opens a PEFT folder; reads headers only. Throws ModelError when it is none. */
+/** Opens a PEFT folder, or one that ships as `embedded:NAME`; reads headers only. Throws ModelError when it is none. */
 export function openPeftFolder(path: string): PeftFolder {
-  return open(path, FROM_DISK);
+  return open(locateEmbedded(path, "adapter"), FROM_DISK);
 }
 
 /**
@@ -62,7 +63,7 @@ export function readPeftFolder(path: string): PeftFolder & { readonly content: s
     files.set(file, bytes);
     return bytes;
   };
-  const folder = open(path, {
+  const folder = open(locateEmbedded(path, "adapter"), {
     json: (file) => parseJsonObject(read(file), file),
     weights(file, kind) {
       const memory = read(file);

@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { UsageError } from "../errors.ts";
+import { locateEmbedded } from "../files/embedded.ts";
 import { folderName } from "../files/snapshot-path.ts";
 
 export interface AdapterArgument {
@@ -29,7 +30,7 @@ function adapterArgument(text: string): AdapterArgument {
   const weighted = number.trim() !== "" && Number.isFinite(Number(number));
   const whole = weighted ? text.slice(0, at) : text;
   const equals = existsSync(whole) ? -1 : whole.indexOf("=");
-  const path = whole.slice(equals + 1);
+  const path = locateEmbedded(whole.slice(equals + 1), "adapter");
   const named = existsSync(path) ? path : path.replace(/(?<=.)@[^@]*$/, ""); // a hub id's revision is no part of its name
   const name = equals < 0 ? folderName(named) : whole.slice(0, equals);
   if (path === "" || name === "") throw new UsageError(`--adapter: found ${text}, needed [NAME=]PATH[@WEIGHT].`);

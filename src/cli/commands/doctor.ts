@@ -122,14 +122,14 @@ async function trySession(device: Device): Promise<{ readonly ok: boolean; reado
 }
 
 async function findEmbedded(): Promise<{ readonly name: string; readonly ok: boolean; readonly error?: string }[]> {
-  const [{ embeddedModels, locateModel }, { openCheckpoint }, { isPipeline, openPipeline }] = await Promise.all([
-    import("../../models/locate.ts"),
+  const [{ embeddedNames, locateEmbedded }, { openCheckpoint }, { isPipeline, openPipeline }] = await Promise.all([
+    import("../../files/embedded.ts"),
     import("../../files/checkpoint.ts"),
     import("../../diffusion/pipeline.ts"),
   ]);
-  return embeddedModels().map((name) => {
+  return embeddedNames("base").map((name) => {
     try {
-      const folder = locateModel(`embedded:${name}`);
+      const folder = locateEmbedded(`embedded:${name}`, "base");
       if (isPipeline(folder)) openPipeline(folder);
       else openCheckpoint(folder);
       return { name: `embedded:${name}`, ok: true };

@@ -1,5 +1,6 @@
 /** `lowrank models` */
 
+import type { EmbeddedKind } from "../../files/embedded.ts";
 import { type Command, defineCommand } from "../command.ts";
 
 const command: Command = defineCommand({
@@ -7,15 +8,19 @@ const command: Command = defineCommand({
   usage: "[options]",
   flags: {},
   run: async ({ output }) => {
-    const [{ architectureRows, methodNames, modelsText }, { embeddedModels }] = await Promise.all([
+    const [{ architectureRows, methodNames, modelsText }, { embeddedNames }] = await Promise.all([
       import("../models-table.ts"),
-      import("../../models/locate.ts"),
+      import("../../files/embedded.ts"),
     ]);
     const architectures = architectureRows();
-    const embedded = embeddedModels().map((name) => `embedded:${name}`);
-    output.result(
-      { architectures, methods: methodNames(), embedded },
-      () => `${modelsText(architectures)}\n\nEmbedded bases: ${embedded.join(", ") || "none"}`,
+    const named = (kind: EmbeddedKind): string[] => embeddedNames(kind).map((name) => `embedded:${name}`);
+    const [embedded, embeddedAdapters] = [named("base"), named("adapter")];
+    output.result({ architectures, methods: methodNames(), embedded, embeddedAdapters }, () =>
+      [
+        `${modelsText(architectures)}\n`,
+        `Embedded bases: ${embedded.join(", ") || "none"}`,
+        `Embedded adapters: ${embeddedAdapters.join(", ") || "none"}`,
+      ].join("\n"),
     );
   },
 });
