@@ -2,10 +2,12 @@
 
 import type { ClipTokenizer } from "../data/clip-tokenizer.ts";
 import { ModelError } from "../errors.ts";
+import { pixelsPerLatent } from "../models/autoencoder-kl.ts";
 import { createStream } from "../models/stream.ts";
 import { timeFeatures, unet } from "../models/unet.ts";
 import { type FloatTensor, floatTensor, type Tensor } from "../tensor/tensor.ts";
 import { type MountedBranches, mountBranches } from "./adapter.ts";
+import { addedFeatures, type ImageSizes } from "./added-features.ts";
 import { unetInputs } from "./component.ts";
 import { guided } from "./guidance.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -105,7 +107,7 @@ export async function openDenoiser(pipeline: Pipeline, options: DenoiserOptions)
 
 /** What some models read beside time and text, the same at every step. */
 function fixedFeatures(pipeline: Pipeline, { h, w, guidance, conditions }: DenoiserOptions): [string, Tensor][] {
-  const { textTime, time_cond_proj_dim, ...config } = pipeline.unet.config;
+  const { time_cond_proj_dim } = pipeline.unet.config;
   const B = conditions.context.shape[0]!;
   const features: [string, Tensor][] = [];
   if (time_cond_proj_dim !== null) {
@@ -114,26 +116,10 @@ function fixedFeatures(pipeline: Pipeline, { h, w, guidance, conditions }: Denoi
     const data = timeFeatures(new Array<number>(B).fill((guidance - 1) * 1000), time_cond_proj_dim, own);
     features.push(["guidance", floatTensor([B, time_cond_proj_dim], data)]);
   }
-  if (textTime) {
-    const { pooled } = conditions;
-    if (!pooled) throw new ModelError(`${pipeline.folder}: the UNet reads pooled text, which needs text_encoder_2.`);
-    const scale = 2 ** (pipeline.vae.config.block_out_channels.length - 1);
-    const size = [h * scale, w * scale];
-    // The size that the image is said to have had, where it was cut, and the size to make.
-    const sizes = timeFeatures([...size, 0, 0, ...size], textTime.addition_time_embed_dim, config);
-    const P = pooled.shape[1]!;
-    const width = textTime.projection_class_embeddings_input_dim;
-    if (P + sizes.length !== width) {
-      throw new ModelError(
-        `${pipeline.folder}: pooled text of ${P} and ${sizes.length} features of sizes, but the UNet reads ${width}.`,
-      );
-    }
-    const added = floatTensor([B, width]);
-    for (let i = 0; i < B; i++) {
-      added.data.set(pooled.data.subarray(i * P, (i + 1) * P), i * width);
-      added.data.set(sizes, i * width + P);
-    }
-    features.push(["added", added]);
-  }
+  const scale = pixelsPerLatent(pipeline.vae.config);
+  const [height, width] = [h * scale, w * scale];
+  const sizes: ImageSizes = [height, width, 0, 0, height, width];
+  const added = addedFeatures(pipeline, conditions.pooled, new Array<ImageSizes>(B).fill(sizes));
+  if (added) features.push(["added", added]);
   return features;
 }

@@ -90,7 +90,7 @@ async function encodeWith(
 }
 
 /** Tensors [n, T, X] side by side along the last axis. */
-function beside(parts: readonly Tensor[]): FloatTensor {
+export function beside(parts: readonly Tensor[]): FloatTensor {
   const [n = 0, T = 0] = parts[0]!.shape;
   const widths = parts.map(({ shape }) => shape[2]!);
   const width = widths.reduce((a, b) => a + b);

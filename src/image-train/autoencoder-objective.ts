@@ -17,11 +17,11 @@ import type { Runtime } from "../runtime/session.ts";
 import { hashText, randomStream } from "../tensor/random.ts";
 import { floatTensor } from "../tensor/tensor.ts";
 import type { Size } from "./buckets.ts";
-import { gradientsOf } from "./denoising.ts";
 import type { ImageItem } from "./image-folder.ts";
 import { fittedImage, mirrored } from "./latents.ts";
 import { addGradients, type ImageObjective } from "./objective.ts";
 import type { ImageTrainOptions } from "./options.ts";
+import { gradientsOf } from "./texts.ts";
 import type { Trained } from "./trained.ts";
 
 const DIVERGENCE = 1e-6;
@@ -36,7 +36,7 @@ export async function autoencoderObjective(
   const { config } = pipeline.vae;
   const pool = createSessionPool(runtime, { threads: options.threads }, 4);
   const pictures: RgbImage[] = [];
-  for (const { path } of items) pictures.push(await fittedImage(path, { sizes, ...options }));
+  for (const { path } of items) pictures.push((await fittedImage(path, { sizes, ...options })).picture);
 
   const build = (B: number, height: number, width: number, mount: ReturnType<Trained["mount"]>) => () => {
     const images = input("images", "f32", [B, 3, height, width]);

@@ -1,6 +1,5 @@
 /** Training of the UNet, and with it of the text encoder: the images of a step, their noise, and their captions. */
 
-import type { ClipTokenizer } from "../data/clip-tokenizer.ts";
 import { readNoiseSchedule } from "../diffusion/noise-schedule.ts";
 import type { Pipeline } from "../diffusion/pipeline.ts";
 import { createSessionPool } from "../diffusion/session-pool.ts";
@@ -11,9 +10,10 @@ import type { Size } from "./buckets.ts";
 import { drawnCaption, withTrigger } from "./captions.ts";
 import { type Noised, runPass, snrWeight } from "./denoising.ts";
 import type { ImageItem } from "./image-folder.ts";
-import { drawLatents, encodeDistribution, fittedImage, mirrored, type PreparedImage } from "./latents.ts";
+import { drawLatents, encodeDistribution, fittedImage, mirrored, type PreparedImage, type View } from "./latents.ts";
 import { addGradients, type ImageObjective } from "./objective.ts";
 import type { ImageTrainOptions } from "./options.ts";
+import { textSource } from "./texts.ts";
 import type { Trained } from "./trained.ts";
 
 /** Steps of training, as shares of all, at which held-out images are measured. */
@@ -34,16 +34,20 @@ export async function denoisingObjective(
   { runtime, sizes }: { readonly runtime: Runtime; readonly sizes: readonly Size[] },
 ): Promise<ImageObjective & { readonly counts: Readonly<Record<string, number>> }> {
   const schedule = readNoiseSchedule(pipeline.scheduler);
-  const [tokenizer] = loadTokenizers(pipeline) as [ClipTokenizer];
+  const tokenizers = loadTokenizers(pipeline);
   const session = { threads: options.threads };
   const prepare = async (items: readonly ImageItem[], flip: boolean): Promise<PreparedImage[]> => {
     // The autoencoder's sessions give their memory back before training begins.
     const pool = createSessionPool(runtime, session, 1);
     const prepared: PreparedImage[] = [];
     for (const item of items) {
-      const picture = await fittedImage(item.path, { sizes, ...options });
-      const plain = await encodeDistribution(pipeline, pool, picture);
-      const views = flip ? [plain, await encodeDistribution(pipeline, pool, mirrored(picture))] : [plain];
+      const fitted = await fittedImage(item.path, { sizes, ...options });
+      const plain = await encodeDistribution(pipeline, pool, fitted.picture);
+      const views: View[] = [{ ...plain, sizes: fitted.sizes }];
+      if (flip) {
+        const turned = await encodeDistribution(pipeline, pool, mirrored(fitted.picture));
+        views.push({ ...turned, sizes: fitted.mirroredSizes });
+      }
       prepared.push({ item, h: plain.h, w: plain.w, views });
     }
     await pool.close();
@@ -54,6 +58,7 @@ export async function denoisingObjective(
   const prior = await prepare(data.prior, options.flip);
   const rows = train.flatMap((image) => Array.from({ length: image.item.repeats }, () => image));
   const pool = createSessionPool(runtime, session, 6);
+  const texts = textSource(pipeline, trained);
 
   /** One image as a step sees it: everything about it is drawn from `random`. */
   const noised = (image: PreparedImage, caption: string, random: Random, at: Partial<Noised>): Noised => {
@@ -62,7 +67,7 @@ export async function denoisingObjective(
     const noise = noiseLike(image, latents.length, options.noiseOffset, random);
     const t = at.t ?? random.integer(schedule.steps);
     const weight = (at.weight ?? 1) * snrWeight(schedule, t, options.minSnrGamma);
-    return { latents, noise, t, ids: tokenizer.encode(caption), weight };
+    return { latents, noise, t, ids: tokenizers.map((each) => each.encode(caption)), sizes: view.sizes, weight };
   };
 
   const passes = async (
@@ -78,7 +83,7 @@ export async function denoisingObjective(
       first = false;
       const { h, w } = group[0]!.image;
       const batch = group.map((each) => each.noised);
-      const result = await runPass(pipeline, trained, batch, { pool, schedule, h, w, gradients });
+      const result = await runPass(pipeline, trained, batch, { pool, texts, schedule, h, w, gradients });
       loss += result.loss;
       addGradients(sum, result.gradients);
     }

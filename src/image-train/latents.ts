@@ -2,6 +2,7 @@
 
 import { readImageFile } from "../data/image-file.ts";
 import { cropImage, resizeImage } from "../data/resize-image.ts";
+import type { ImageSizes } from "../diffusion/added-features.ts";
 import { fromPicture } from "../diffusion/pictures.ts";
 import type { Pipeline } from "../diffusion/pipeline.ts";
 import type { SessionPool } from "../diffusion/session-pool.ts";
@@ -21,12 +22,23 @@ export interface Distribution {
   readonly deviation: Float32Array;
 }
 
+export interface View extends Distribution {
+  readonly sizes: ImageSizes;
+}
+
 export interface PreparedImage {
   readonly item: ImageItem;
   readonly h: number;
   readonly w: number;
   /** As it is, and mirrored where that is asked for. */
-  readonly views: readonly Distribution[];
+  readonly views: readonly View[];
+}
+
+export interface FittedImage {
+  readonly picture: RgbImage;
+  readonly sizes: ImageSizes;
+  /** The sizes of the mirrored picture, whose cut begins at the other side. */
+  readonly mirroredSizes: ImageSizes;
 }
 
 export interface FitOptions {
@@ -36,7 +48,7 @@ export interface FitOptions {
 }
 
 /** An image's file at the size of its bucket; a random crop is drawn once, for latents are kept. */
-export async function fittedImage(path: string, { sizes, crop, seed }: FitOptions): Promise<RgbImage> {
+export async function fittedImage(path: string, { sizes, crop, seed }: FitOptions): Promise<FittedImage> {
   let image: RgbImage;
   try {
     image = await readImageFile(path);
@@ -49,7 +61,14 @@ export async function fittedImage(path: string, { sizes, crop, seed }: FitOption
   const large = resizeImage(image, w, h);
   const random = randomStream(seed, hashText("crop"), hashText(path));
   const place = (room: number): number => (crop === "center" ? room >> 1 : random.integer(room + 1));
-  return w === width && h === height ? large : cropImage(large, place(w - width), place(h - height), width, height);
+  const left = place(w - width);
+  const top = place(h - height);
+  const sizesFrom = (column: number): ImageSizes => [image.height, image.width, top, column, height, width];
+  return {
+    picture: w === width && h === height ? large : cropImage(large, left, top, width, height),
+    sizes: sizesFrom(left),
+    mirroredSizes: sizesFrom(w - width - left),
+  };
 }
 
 /** Left and right exchanged. */

@@ -6,6 +6,7 @@ import type { Pipeline } from "../diffusion/pipeline.ts";
 import { DIFFUSERS_FILE } from "../diffusion/read-lora.ts";
 import { writeDiffusersLora, writeKohyaLora } from "../diffusion/write-lora.ts";
 import { type ChangedComponent, writePipeline } from "../diffusion/write-pipeline.ts";
+import { pixelsPerLatent } from "../models/autoencoder-kl.ts";
 import type { ImageTrainOptions } from "./options.ts";
 import type { Trained } from "./trained.ts";
 
@@ -49,13 +50,18 @@ function savePipeline(folder: string, pipeline: Pipeline, { parameters }: Traine
 
 /** Source of the names: kohya's `train_network.py`, and ModelSpec 1.0.1. */
 function kohyaMetadata(
-  { name, unet: { config }, scheduler }: Pipeline,
+  { name, unet: { config }, vae, scheduler }: Pipeline,
   options: ImageTrainOptions,
   { images, steps, tags }: TrainingFacts,
 ): Record<string, string> {
   const { r, alpha, convR, convAlpha, trigger, data, lr, seed, noiseOffset, minSnrGamma, out } = options;
-  const version = config.cross_attention_dim === 1024 ? "stable-diffusion-v2" : "stable-diffusion-v1";
-  const resolution = options.resolution ?? "";
+  const velocity = scheduler["prediction_type"] === "v_prediction";
+  const [version, base] = config.textTime
+    ? ["stable-diffusion-xl-v1-base", "sdxl_base_v1-0"]
+    : config.cross_attention_dim === 1024
+      ? [`stable-diffusion-v2-${velocity ? "768-v" : "512"}`, velocity ? "sd_v2_v" : "sd_v2"]
+      : ["stable-diffusion-v1", "sd_v1"];
+  const resolution = options.resolution ?? config.sample_size * pixelsPerLatent(vae.config);
   return {
     format: "pt",
     ss_network_module: "networks.lora",
@@ -66,7 +72,7 @@ function kohyaMetadata(
       : { ss_network_args: JSON.stringify({ conv_dim: String(convR), conv_alpha: String(convAlpha ?? convR) }) }),
     ss_output_name: basename(out),
     ss_sd_model_name: name,
-    ss_base_model_version: version === "stable-diffusion-v2" ? "sd_v2" : "sd_v1",
+    ss_base_model_version: base,
     ss_learning_rate: String(lr ?? 1e-4),
     ss_resolution: `(${resolution}, ${resolution})`,
     ss_num_train_images: String(images),
@@ -80,7 +86,7 @@ function kohyaMetadata(
     "modelspec.implementation": "diffusers",
     "modelspec.title": basename(out),
     "modelspec.resolution": `${resolution}x${resolution}`,
-    "modelspec.prediction_type": scheduler["prediction_type"] === "v_prediction" ? "v" : "epsilon",
+    "modelspec.prediction_type": velocity ? "v" : "epsilon",
     ...(trigger === null ? {} : { "modelspec.trigger_phrase": trigger }),
   };
 }

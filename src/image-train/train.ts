@@ -199,10 +199,9 @@ export async function* trainImagesHere(
 }
 
 function refuse(pipeline: Pipeline, options: ImageTrainOptions): void {
-  const { textTime, time_cond_proj_dim } = pipeline.unet.config;
-  if (options.method !== "autoencoder" && (textTime || time_cond_proj_dim !== null)) {
+  if (options.method !== "autoencoder" && pipeline.unet.config.time_cond_proj_dim !== null) {
     throw new UsageError(
-      `${pipeline.folder}: training of Stable Diffusion XL and of models distilled with guidance is not supported yet. Train on a Stable Diffusion 1 or 2 model.`,
+      `${pipeline.folder}: a model distilled with a guidance embedding cannot be trained. Train on the model that it was made of.`,
     );
   }
   if (options.method !== "lora" && options.samplePrompts.length > 0) {
@@ -227,7 +226,8 @@ function sizesOf({ unet, vae }: Pipeline, { resolution, buckets, bucketStep }: I
 function trainedBy(pipeline: Pipeline, options: ImageTrainOptions): Trained {
   const { method, initAdapter, trainTextEncoder } = options;
   if (method === "autoencoder") return trainedWhole(pipeline, ["vae"]);
-  if (method === "full") return trainedWhole(pipeline, ["unet", ...(trainTextEncoder ? ["text_encoder"] : [])]);
+  const encoders = pipeline.textEncoders.map(({ component }) => component);
+  if (method === "full") return trainedWhole(pipeline, ["unet", ...(trainTextEncoder ? encoders : [])]);
   return trainedBranches(pipeline, options, initAdapter === null ? null : readImageLora(initAdapter, pipeline).adapter);
 }
 

@@ -49,7 +49,8 @@ export function adamwStep(
   const correction1 = 1 - beta1 ** step;
   const correction2 = Math.sqrt(1 - beta2 ** step);
   for (const [key, { data }] of parameters) {
-    const g = gradients.get(key)!;
+    const g = gradients.get(key);
+    if (!g) continue; // the loss does not depend on it: left as it is, decay included, as PyTorch does
     const m = moments.first.get(key)!;
     const v = moments.second.get(key)!;
     const rate = learningRate * rateOf(key);

@@ -56,7 +56,11 @@ test("a corrupt image is named", async () => {
 
 test("an image fills its bucket: resized by the larger factor, then cut", async () => {
   picture("wide.png", 40, 20);
-  const image = await fittedImage(join(folder, "wide.png"), { sizes: [[10, 10]], crop: "random", seed: 1 });
+  const fitted = await fittedImage(join(folder, "wide.png"), { sizes: [[10, 10]], crop: "random", seed: 1 });
+  const image = fitted.picture;
+  const [, , top, left] = fitted.sizes;
+  expect([top, left + fitted.mirroredSizes[3]]).toEqual([0, 10]);
+  expect(fitted.sizes).toEqual([20, 40, top, left, 10, 10]);
   expect([image.width, image.height]).toEqual([10, 10]);
   const twice = mirrored(mirrored(image));
   expect(twice).toEqual(image);

@@ -9,6 +9,7 @@ import type { ImageTrainEvent } from "../../src/image-train/events.ts";
 import type { ImageTrainInput } from "../../src/image-train/options.ts";
 import { trainImagesHere } from "../../src/image-train/train.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
+import { singleFile } from "../diffusion/single-files.ts";
 
 const MODEL = join(import.meta.dirname, "../diffusion/pipelines/sd1");
 const folder = mkdtempSync(join(tmpdir(), "lowrank-image-train-"));
@@ -112,6 +113,19 @@ test("images of the class join each step; samples are drawn on the way", async (
   expect(all.find(({ event }) => event === "step")).toMatchObject({ images: 4 });
   const samples = all.flatMap((each) => (each.event === "sample" ? [each.path] : []));
   expect(samples.map((path) => existsSync(path))).toEqual([true, true]);
+}, 60_000);
+
+test("Stable Diffusion XL: both text encoders, from a single-file checkpoint as well", async () => {
+  const xl = join(import.meta.dirname, "../diffusion/pipelines/xl");
+  const more = { saveSteps: null, maxSteps: 2, gradAccum: 1, noiseOffset: 0 };
+  const losses = (all: ImageTrainEvent[]): number[] =>
+    all.flatMap((each) => (each.event === "step" ? [each.loss] : []));
+  const own = losses(await events(options("xl", { model: xl, ...more })));
+  const model = singleFile("xl", folder);
+  expect(losses(await events(options("xl-single", { model, modelConfig: xl, ...more })))).toEqual(own);
+  const read = readImageLora(join(folder, "xl", "xl.safetensors"), openPipeline(xl));
+  expect([read.unmatched, [...read.adapter.keys()]]).toEqual([[], ["text_encoder", "text_encoder_2", "unet"]]);
+  expect(read.metadata.get("modelspec.architecture")).toBe("stable-diffusion-xl-v1-base/lora");
 }, 60_000);
 
 test("a size that the model cannot have is refused", async () => {
