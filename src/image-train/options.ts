@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { PREDICTIONS, type Prediction } from "../diffusion/ldm-config.ts";
+import { IMAGE_PRECISIONS, type ImagePrecision } from "../diffusion/precision.ts";
 import { UsageError } from "../errors.ts";
 import { SCHEDULERS, type Scheduler } from "../train/schedule.ts";
 import { TARGET_SETS, type TargetSet } from "./targets.ts";
@@ -22,6 +23,10 @@ export interface ImageTrainOptions {
   /** Folder of images with captions. */
   readonly data: string;
   readonly out: string;
+  /** Arithmetic of the frozen UNet and text encoders; int8 goes with LoRA. */
+  readonly precision: ImagePrecision;
+  /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
+  readonly cacheDir: string | null;
   readonly method: ImageMethod;
   /** Folder of images that training never sees; their loss is measured at fixed noise. */
   readonly evalData: string | null;
@@ -95,6 +100,8 @@ const schema = z.strictObject({
   prediction: z.enum(PREDICTIONS).nullable().default(null),
   data: z.string(),
   out: z.string(),
+  precision: z.enum(IMAGE_PRECISIONS).default("fp32"),
+  cacheDir: z.string().nullable().default(null),
   method: z.enum(IMAGE_METHODS).default("lora"),
   evalData: z.string().nullable().default(null),
   classData: z.string().nullable().default(null),

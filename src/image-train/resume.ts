@@ -34,6 +34,7 @@ export function fingerprintOf(
     model: _model,
     tokenizer: _tokenizer,
     modelConfig: _config,
+    cacheDir: _cache,
     data: _data,
     evalData: _held,
     classData: _prior,

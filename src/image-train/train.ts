@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { openPipeline, type Pipeline } from "../diffusion/pipeline.ts";
+import { pipelineAt } from "../diffusion/precision.ts";
 import { readImageLora } from "../diffusion/read-lora.ts";
 import { LowrankError, UsageError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
@@ -43,8 +44,9 @@ export async function* trainImagesHere(
 ): AsyncGenerator<ImageTrainEvent> {
   const started = performance.now();
   const options = imageTrainOptions(input);
-  const pipeline = openPipeline(options.model, options);
-  refuse(pipeline, options);
+  const opened = openPipeline(options.model, options);
+  refuse(opened, options);
+  const pipeline = await pipelineAt(opened, options.precision, { ...options, runtime });
   const read = (folder: string | null): readonly ImageItem[] => (folder === null ? [] : readImageFolder(folder));
   const data = { train: read(options.data), held: read(options.evalData), prior: read(options.classData) };
   const sizes = sizesOf(pipeline, options);
@@ -206,6 +208,9 @@ function refuse(pipeline: Pipeline, options: ImageTrainOptions): void {
   }
   if (options.method !== "lora" && options.samplePrompts.length > 0) {
     throw new UsageError(`--sample-prompts goes with --method lora. Leave one of them away.`);
+  }
+  if (options.method !== "lora" && options.precision !== "fp32") {
+    throw new UsageError(`--precision ${options.precision} goes with --method lora: whole models are trained in fp32.`);
   }
   if (options.method !== "lora" && options.initAdapter !== null) {
     throw new UsageError(`--init-adapter goes with --method lora. Merge it into a model to train that whole.`);

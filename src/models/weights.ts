@@ -109,6 +109,11 @@ export function matrixOf(module: string, spec: LinearSpec): { name: string; shap
   return { name, shape: spec.layout === "in,out" ? [spec.in, spec.out] : [spec.out, spec.in] };
 }
 
+/** Whether a convolution is a linear layer at each pixel. */
+export function isPointwise({ kernel, stride = 1, pads = [0, 0, 0, 0] }: ConvSpec): boolean {
+  return kernel === 1 && stride === 1 && pads.every((each) => each === 0);
+}
+
 /** The stored shape of a convolution's kernel. */
 export function kernelShape({ in: C, out, kernel }: ConvSpec): readonly [number, number, number, number] {
   return [out, C, kernel, kernel];

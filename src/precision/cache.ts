@@ -17,7 +17,7 @@ import {
 } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace, Module } from "../models/trace.ts";
-import { checkpointWeights, matrixOf, type TensorSource } from "../models/weights.ts";
+import { checkpointWeights, isPointwise, matrixOf, type TensorSource } from "../models/weights.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { sameShape } from "../tensor/shape.ts";
 import type { StoredTensor } from "../tensor/tensor.ts";
@@ -62,12 +62,20 @@ export interface QuantiseOptions {
   readonly cacheDir: string;
   /** Largest magnitude of a weight: 127, or 63 where 8-bit products saturate. */
   readonly levels: Levels;
+  /** Modules that stay in floating point. */
+  keeps?(module: string): boolean;
 }
+
+/** What can be quantised: a language model, or a component of a diffusion pipeline. */
+export type Quantisable = Pick<Model, "name" | "source" | "files" | "weights">;
 
 type LinearModule = Extract<Module, { kind: "linear" }>;
 
-/** The model with its frozen linear layers in eight bits; the quantised copy is made when there is none. */
-export function quantiseModel(model: Model, trace: ModelTrace, options: QuantiseOptions): Model {
+/**
+ * The model with its frozen linear layers, and convolutions of one pixel, in eight bits; the quantised copy is made when
+ * there is none.
+ */
+export function quantiseModel<M extends Quantisable>(model: M, trace: ModelTrace, options: QuantiseOptions): M {
   const quantised = quantisedBase(model, trace, options);
   return {
     ...model,
@@ -76,14 +84,16 @@ export function quantiseModel(model: Model, trace: ModelTrace, options: Quantise
   };
 }
 
-function quantisedBase(model: Model, trace: ModelTrace, options: QuantiseOptions): QuantisedBase {
+function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseOptions): QuantisedBase {
+  const { keeps = () => false } = options;
   const identity = [VERSION, options.levels, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
   const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
   const path = join(options.cacheDir, `${model.name}-int8-${key}.safetensors`);
   // A head that the checkpoint lacks is trained, and so in float32 anyway.
-  const modules = [...trace.modules.values()].filter(
+  const linears = [...trace.modules.values()].filter(
     (each): each is LinearModule => each.kind === "linear" && model.source.has(matrixOf(each.name, each.spec).name),
   );
+  const modules = [...linears, ...pointwiseLayers(trace)].filter(({ name }) => !keeps(name));
   if (!existsSync(path)) {
     mkdirSync(options.cacheDir, { recursive: true });
     writeSafetensors(path, cacheTensors(model, trace, modules, options.levels));
@@ -108,9 +118,16 @@ function quantisedBase(model: Model, trace: ModelTrace, options: QuantiseOptions
   return { matrices, source: floatSource(tensors, path) };
 }
 
+/** Convolutions of one pixel, as the linear layers that they are. */
+function pointwiseLayers({ convolutions }: ModelTrace): LinearModule[] {
+  return [...convolutions.values()].flatMap(({ name, spec }) =>
+    isPointwise(spec) ? [{ kind: "linear", name, spec: { in: spec.in, out: spec.out, bias: true }, head: false }] : [],
+  );
+}
+
 /** Everything the file holds, each tensor computed when it is written. */
 function cacheTensors(
-  model: Model,
+  model: Quantisable,
   trace: ModelTrace,
   modules: readonly LinearModule[],
   levels: number,

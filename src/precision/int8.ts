@@ -1,6 +1,6 @@
 /**
- * A frozen base computed in eight bits, forward and backward: y ≈ (x₈·W₈)·s_x·s_W with a scale a row of x (token) and
- * a scale a column of W (output channel). Backward the same way with its own copy of Wᵀ, whose scales are per input
+ * A frozen base computed in eight bits, forward and backward: y ≈ (x₈·W₈)·s_x·s_W with a scale a row of x (token, pixel)
+ * and a scale a column of W (output channel). Backward the same way with its own copy of Wᵀ, whose scales are per input
  * channel. Low-rank branches, norms and softmax stay in float32; the head's backward is half exact (head.ts).
  */
 
@@ -10,7 +10,8 @@ import { matMul } from "../graph/ops/matmul.ts";
 import { cast, transpose } from "../graph/ops/movement.ts";
 import { integerMatMul, type QuantizedRows, quantizeRows } from "../graph/ops/quantise.ts";
 import { withGradient } from "../graph/ops/rule.ts";
-import { type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
+import { toImage, toTokens } from "../models/image-layers.ts";
+import { isPointwise, type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
 import type { ByteMatrix, NamedTensor, QuantisedBase } from "./cache.ts";
 import { headBackward } from "./head.ts";
 
@@ -24,23 +25,29 @@ export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, 
     const whole = mul(cast(value(weights), "f32"), value(scales)); // [in, out]
     return matrix.layout === "in,out" ? whole : transpose(whole, [1, 0]);
   };
+  const linear: Weights["linear"] = (module, x, spec) => {
+    const { name } = matrixOf(module, spec);
+    const matrix = matrices.get(name);
+    if (!matrix || trained.has(name)) return base.linear(module, x, spec);
+    const forward = product(bytesOf(x), matrix.forward);
+    const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
+    const { backward, head } = matrix;
+    return withGradient(biased, [x], (dy) => {
+      if (!backward) return [floatBackward(base, module, spec, dy)];
+      if (!head) return [product(bytesOf(dy), backward)];
+      const table = { rows: spec.out, width: spec.in };
+      const rows = (numbers: Value): Value => base.embedding(name.replace(/\.weight$/, ""), numbers, table);
+      return [headBackward(dy, (bytes) => product(bytes, backward), rows)];
+    });
+  };
   return {
     ...base,
     get,
-    linear: (module, x, spec) => {
-      const { name } = matrixOf(module, spec);
-      const matrix = matrices.get(name);
-      if (!matrix || trained.has(name)) return base.linear(module, x, spec);
-      const forward = product(bytesOf(x), matrix.forward);
-      const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
-      const { backward, head } = matrix;
-      return withGradient(biased, [x], (dy) => {
-        if (!backward) return [floatBackward(base, module, spec, dy)];
-        if (!head) return [product(bytesOf(dy), backward)];
-        const table = { rows: spec.out, width: spec.in };
-        const rows = (numbers: Value): Value => base.embedding(name.replace(/\.weight$/, ""), numbers, table);
-        return [headBackward(dy, (bytes) => product(bytes, backward), rows)];
-      });
+    linear,
+    conv: (module, x, spec) => {
+      const name = `${module}.weight`;
+      if (!isPointwise(spec) || !matrices.has(name) || trained.has(name)) return base.conv(module, x, spec);
+      return toImage(linear(module, toTokens(x), { in: spec.in, out: spec.out, bias: true }), x);
     },
   };
 }

@@ -2,7 +2,9 @@
 
 import { extname } from "node:path";
 import type { ImageOptions, ImageRequest } from "../../diffusion/generate.ts";
+import { IMAGE_PRECISIONS, type ImagePrecision } from "../../diffusion/precision.ts";
 import { UsageError } from "../../errors.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { chooseFrom, loadAdapters, readLatents, readStart } from "../image-inputs.ts";
 import { IMAGE_MODEL_FLAGS, imageModel } from "../image-model.ts";
@@ -63,6 +65,7 @@ const command: Command = defineCommand({
     },
     clipSkip: { type: "integer", help: "Last layers of the text encoder to leave out" },
     ...IMAGE_MODEL_FLAGS,
+    precision: { type: "string", choices: IMAGE_PRECISIONS, help: "Arithmetic of UNet and text encoders (fp32)" },
     previewSteps: { type: "integer", help: "Writes FILE.preview.png after so many steps; 0 never" },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
@@ -78,6 +81,7 @@ const command: Command = defineCommand({
       { nodeRuntime },
       { encodePng },
       { writeFileAtomic },
+      { pipelineAt },
     ] = await Promise.all([
       import("../../diffusion/pipeline.ts"),
       import("../../diffusion/generate.ts"),
@@ -85,6 +89,7 @@ const command: Command = defineCommand({
       import("../../runtime/node.ts"),
       import("../../files/png.ts"),
       import("../../files/atomic.ts"),
+      import("../../diffusion/precision.ts"),
     ]);
     const {
       model,
@@ -97,12 +102,16 @@ const command: Command = defineCommand({
       tokenizer,
       modelConfig,
       prediction,
+      precision = "fp32",
       threads,
       ...rest
     } = flags;
     if (extname(out) !== ".png") throw new UsageError(`--out: found ${out}, needed a name that ends in .png.`);
     const { model: place, ...opening } = await imageModel({ model, tokenizer, modelConfig, prediction });
-    const pipeline = openPipeline(place, opening);
+    const pipeline = await pipelineAt(openPipeline(place, opening), precision as ImagePrecision, {
+      cacheDir: cacheFolder(),
+      runtime: nodeRuntime,
+    });
     const { text, chosen } = chooseFrom({ prompt, adapter, adaptersDir, blockWeights });
     const adapters = await loadAdapters(chosen, pipeline, (message) => output.note(message));
     const { image, latents, ...others } = rest;

@@ -1,9 +1,11 @@
 /** `lowrank image train` */
 
+import { IMAGE_PRECISIONS } from "../../diffusion/precision.ts";
 import type { ImageTrainEvent } from "../../image-train/events.ts";
 import { IMAGE_METHODS, type ImageTrainInput } from "../../image-train/options.ts";
 import { TARGET_SETS } from "../../image-train/targets.ts";
 import { SCHEDULERS } from "../../train/schedule.ts";
+import { cacheFolder } from "../cache-folder.ts";
 import { type Call, type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
 import type { FlagsOf, FlagTable } from "../flags.ts";
@@ -23,6 +25,7 @@ const flags = {
   data: { type: "string", value: "DIR", required: true, help: "Folder of images with captions" },
   out: { type: "string", value: "DIR", required: true, help: "Folder for the LoRA files and checkpoints" },
   method: { type: "string", choices: IMAGE_METHODS, help: "LoRA, the whole UNet, or the autoencoder" },
+  precision: { type: "string", choices: IMAGE_PRECISIONS, help: "Arithmetic of the frozen base" },
   evalData: { type: "string", value: "DIR", help: "Held-out images, measured at fixed noise" },
   trigger: { type: "string", value: "WORDS", help: "Put before each caption; the caption where there is none" },
   classData: { type: "string", value: "DIR", help: "Images of the class to keep (prior preservation)" },
@@ -125,6 +128,7 @@ async function inputOf(given: FlagsOf<typeof flags>): Promise<ImageTrainInput> {
   };
   return {
     threads: defaultThreads(),
+    cacheDir: cacheFolder(),
     ...options,
     ...(await imageModel({ model, tokenizer, modelConfig, prediction })),
     ...(samplePrompts === undefined ? {} : { samplePrompts: await prompts(samplePrompts) }),
