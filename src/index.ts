@@ -13,6 +13,7 @@ import type { LoadOptions } from "./generate/load.ts";
 import type { HubSettings } from "./hub/settings.ts";
 import type { HubContent, SnapshotOptions } from "./hub/snapshot.ts";
 import type { MergeInput, MergeResult } from "./merge/merge.ts";
+import type { MergePipelineInput, MergePipelineResult } from "./merge/merge-pipeline.ts";
 
 export type { AdapterInfo } from "./adapters/info.ts";
 export type { FloatType } from "./adapters/merge.ts";
@@ -37,7 +38,18 @@ export type { Sampling, TokenProbability } from "./generate/sample.ts";
 export type { FinishReason, Piece, TokenLogprobs } from "./generate/sequence.ts";
 export type { DownloadProgress } from "./hub/download.ts";
 export { type HubSettings, hubSettings } from "./hub/settings.ts";
+export type {
+  ClassImageEvent,
+  ImageDoneEvent,
+  ImageEvalEvent,
+  ImageSampleEvent,
+  ImageStartEvent,
+  ImageStepEvent,
+  ImageTrainEvent,
+} from "./image-train/events.ts";
+export type { ImageTrainInput, ImageTrainOptions } from "./image-train/options.ts";
 export type { MergeInput, MergeResult } from "./merge/merge.ts";
+export type { MergePipelineInput, MergePipelineResult } from "./merge/merge-pipeline.ts";
 export { TASKS, type Task } from "./task.ts";
 export type {
   CheckpointEvent,
@@ -91,6 +103,29 @@ export async function embed(input: EmbedInput): Promise<Embeddings> {
 export async function merge(input: MergeInput): Promise<MergeResult> {
   const [{ mergeHere }, { nodeRuntime }] = await Promise.all([import("./merge/merge.ts"), import("./runtime/node.ts")]);
   return mergeHere(input, nodeRuntime);
+}
+
+/**
+ * Trains on a folder of images, in a thread of its own, and gives its events as they happen; `stop()` ends it after a
+ * checkpoint. The iteration throws LowrankError for options, images or models that cannot work.
+ *
+ * @example
+ * for await (const event of trainImages({ model: "stable-diffusion-v1-5", data: "photos", trigger: "zig cat", out: "runs/zig" })) {
+ *   if (event.event === "step") console.log(event.step, event.loss);
+ * }
+ */
+export { trainImages } from "./image-train/start.ts";
+
+/**
+ * Writes a diffusion pipeline with image LoRAs merged into it, as a diffusers folder, and measures what merging changed.
+ * Throws AdapterMismatchError for files of another base.
+ */
+export async function mergePipeline(input: MergePipelineInput): Promise<MergePipelineResult> {
+  const [{ mergePipelineHere }, { nodeRuntime }] = await Promise.all([
+    import("./merge/merge-pipeline.ts"),
+    import("./runtime/node.ts"),
+  ]);
+  return mergePipelineHere(input, nodeRuntime);
 }
 
 /** What a PEFT folder holds, told without its base. Throws ModelError when it is no adapter. */

@@ -38,6 +38,9 @@ export function imageTrainProgress(output: Output): (event: ImageTrainEvent) => 
         held.push(event.loss);
         output.line(`step ${event.step}: held-out loss ${event.loss.toFixed(5)}`);
         break;
+      case "class-image":
+        output.progress(`drawing images of the class: ${event.image}/${event.images}`);
+        break;
       case "sample":
         output.line(`step ${event.step}: ${event.path}  ${output.style.dim(event.prompt)}`);
         break;

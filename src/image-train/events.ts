@@ -31,6 +31,15 @@ export interface ImageStepEvent {
   readonly seconds: number;
 }
 
+/** A picture of the class that the base drew before training. */
+export interface ClassImageEvent {
+  readonly event: "class-image";
+  readonly image: number;
+  /** How many are drawn. */
+  readonly images: number;
+  readonly path: string;
+}
+
 /** Loss of the held-out images at noise that is the same every time. */
 export interface ImageEvalEvent {
   readonly event: "eval";
@@ -60,6 +69,7 @@ export interface ImageDoneEvent {
 }
 
 export type ImageTrainEvent =
+  | ClassImageEvent
   | ImageStartEvent
   | ImageStepEvent
   | ImageEvalEvent

@@ -66,6 +66,11 @@ export function readImageFolder(folder: string): readonly ImageItem[] {
   );
 }
 
+/** How many images a folder holds. */
+export function countImages(folder: string): number {
+  return listFiles(folder).filter((path) => IMAGE_FILES.test(path)).length;
+}
+
 /** Every file below, in the order of their names. */
 function listFiles(folder: string): string[] {
   let entries: ReturnType<typeof namesOf>;

@@ -32,6 +32,9 @@ export interface ImageTrainOptions {
   readonly evalData: string | null;
   /** Folder of images of the class, which keep the base as it was where the subject is not named. */
   readonly classData: string | null;
+  /** What the base draws where that folder holds fewer than `numClassImages`; null: nothing is drawn. */
+  readonly classPrompt: string | null;
+  readonly numClassImages: number;
   /** Weight of their loss. */
   readonly priorWeight: number;
   /** A LoRA file to go on training. */
@@ -105,6 +108,8 @@ const schema = z.strictObject({
   method: z.enum(IMAGE_METHODS).default("lora"),
   evalData: z.string().nullable().default(null),
   classData: z.string().nullable().default(null),
+  classPrompt: z.string().min(1).nullable().default(null),
+  numClassImages: count.default(100),
   priorWeight: z.number().min(0).default(1),
   initAdapter: z.string().nullable().default(null),
   r: count.default(4),

@@ -38,6 +38,8 @@ export function fingerprintOf(
     data: _data,
     evalData: _held,
     classData: _prior,
+    classPrompt: _prompt,
+    numClassImages: _drawn,
     ...kept
   } = options;
   return {

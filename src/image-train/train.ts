@@ -8,6 +8,7 @@ import { LowrankError, UsageError } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { makeFolder } from "../files/make-folder.ts";
 import { pixelsPerLatent } from "../models/autoencoder-kl.ts";
+import { locateModel } from "../models/locate.ts";
 import type { Runtime } from "../runtime/session.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { adamwStep, clipFactor, globalNorm } from "../train/adamw.ts";
@@ -18,6 +19,7 @@ import { listCheckpoints, saveState } from "../train/state.ts";
 import { autoencoderObjective } from "./autoencoder-objective.ts";
 import { bucketSizes, checkSide, type Size } from "./buckets.ts";
 import { withTrigger } from "./captions.ts";
+import { drawClassImages } from "./class-images.ts";
 import { denoisingObjective } from "./denoising-objective.ts";
 import type { ImageEvalEvent, ImageSampleEvent, ImageStepEvent, ImageTrainEvent } from "./events.ts";
 import { type ImageItem, readImageFolder } from "./image-folder.ts";
@@ -44,9 +46,10 @@ export async function* trainImagesHere(
 ): AsyncGenerator<ImageTrainEvent> {
   const started = performance.now();
   const options = imageTrainOptions(input);
-  const opened = openPipeline(options.model, options);
+  const opened = openPipeline(locateModel(options.model), options);
   refuse(opened, options);
   const pipeline = await pipelineAt(opened, options.precision, { ...options, runtime });
+  yield* drawClassImages(pipeline, options, runtime);
   const read = (folder: string | null): readonly ImageItem[] => (folder === null ? [] : readImageFolder(folder));
   const data = { train: read(options.data), held: read(options.evalData), prior: read(options.classData) };
   const sizes = sizesOf(pipeline, options);
@@ -205,6 +208,9 @@ function refuse(pipeline: Pipeline, options: ImageTrainOptions): void {
     throw new UsageError(
       `${pipeline.folder}: a model distilled with a guidance embedding cannot be trained. Train on the model that it was made of.`,
     );
+  }
+  if (options.classPrompt !== null && options.classData === null) {
+    throw new UsageError(`--class-prompt needs the folder to draw into: --class-data DIR.`);
   }
   if (options.method !== "lora" && options.samplePrompts.length > 0) {
     throw new UsageError(`--sample-prompts goes with --method lora. Leave one of them away.`);

@@ -10,6 +10,7 @@ import { textInputs } from "../diffusion/text-layout.ts";
 import { UsageError } from "../errors.ts";
 import type { Value } from "../graph/graph.ts";
 import { clipText } from "../models/clip-text.ts";
+import { locateModel } from "../models/locate.ts";
 import { createStream } from "../models/stream.ts";
 import { timeFeatures, unet } from "../models/unet.ts";
 import type { Runtime } from "../runtime/session.ts";
@@ -18,15 +19,15 @@ import { sizeOf } from "../tensor/shape.ts";
 import { type FloatTensor, floatTensor, type Tensor } from "../tensor/tensor.ts";
 
 export interface MergePipelineInput extends PipelineOptions {
-  /** A diffusers folder or a single-file checkpoint. */
+  /** A diffusers folder, a single-file checkpoint, or embedded:NAME. */
   readonly model: string;
   /** Merged together, as a weighted sum. */
   readonly adapters: readonly { readonly name: string; readonly path: string; readonly weight: number }[];
   /** Folder for the merged pipeline. */
   readonly out: string;
   /** Type of all written weights; null: each tensor's own. */
-  readonly dtype: FloatType | null;
-  readonly threads: number;
+  readonly dtype?: FloatType | null;
+  readonly threads?: number;
   readonly onWarning?: (message: string) => void;
 }
 
@@ -47,9 +48,9 @@ const PROBE = { size: 16, tokens: 8, steps: [21, 501, 951] } as const;
 
 /** Merges and measures. Throws AdapterMismatchError for files of another base, LowrankError where files refuse. */
 export async function mergePipelineHere(input: MergePipelineInput, runtime: Runtime): Promise<MergePipelineResult> {
-  const { adapters, out, dtype, threads, onWarning = () => {} } = input;
+  const { adapters, out, dtype = null, threads = 2, onWarning = () => {} } = input;
   if (adapters.length === 0) throw new UsageError("Nothing to merge: name at least one --adapter.");
-  const pipeline = openPipeline(input.model, input);
+  const pipeline = openPipeline(locateModel(input.model), input);
   const read = adapters.map(({ path, weight }): readonly [ImageAdapter, number] => {
     const lora = readImageLora(path, pipeline);
     const left = unmatchedText(path, lora);

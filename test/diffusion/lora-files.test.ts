@@ -143,6 +143,80 @@ test("LoHa, LoKr, Tucker and whole differences by their definitions", () => {
   );
   near(updateOf(whole.adapter, "unet", TO_Q), kron(1));
 
+  // Both factors decomposed: kron(a·b, c·d), α over the second one's rank.
+  const [a1, b1, a2, b2] = [normal(2, 3), normal(3, 4), normal(4, 2), normal(2, 2)];
+  const decomposed = readImageLora(
+    written({
+      [`${at}.lokr_w1_a`]: a1,
+      [`${at}.lokr_w1_b`]: b1,
+      [`${at}.lokr_w2_a`]: a2,
+      [`${at}.lokr_w2_b`]: b2,
+      [`${at}.alpha`]: alpha,
+    }),
+    pipeline,
+  );
+  const [left, right] = [product(a1, b1), product(a2, b2)];
+  near(
+    updateOf(decomposed.adapter, "unet", TO_Q),
+    Array.from({ length: 64 }, (_, i) => {
+      const [row, column] = [Math.floor(i / 8), i % 8];
+      const outer = left[Math.floor(row / 4) * 4 + Math.floor(column / 2)]!;
+      return 1.5 * outer * right[(row % 4) * 2 + (column % 2)]!;
+    }),
+  );
+
+  /** Σ core[i, j, tap]·a[i, p]·b[j, q] at [p, q, tap]: LyCORIS' `make_weight_cp`. */
+  const through =
+    (core: FloatTensor, outer: FloatTensor, inner: FloatTensor) => (p: number, q: number, tap: number) => {
+      let sum = 0;
+      for (let i = 0; i < 2; i++) {
+        for (let j = 0; j < 2; j++) {
+          const taps = core.data[(i * 2 + j) * 9 + tap]!;
+          sum += taps * outer.data[i * outer.shape[1]! + p]! * inner.data[j * inner.shape[1]! + q]!;
+        }
+      }
+      return sum;
+    };
+  const cores = [normal(2, 2, 3, 3), normal(2, 2, 3, 3)] as const;
+  const outers = [normal(2, 8), normal(2, 8)] as const;
+  const inners = [normal(2, 8), normal(2, 8)] as const;
+  const convLoha: Record<string, FloatTensor> = { [`${kohya(CONV)}.alpha`]: alpha };
+  for (const n of [0, 1] as const) {
+    convLoha[`${kohya(CONV)}.hada_t${n + 1}`] = cores[n];
+    convLoha[`${kohya(CONV)}.hada_w${n + 1}_a`] = outers[n];
+    convLoha[`${kohya(CONV)}.hada_w${n + 1}_b`] = inners[n];
+  }
+  const halves = [0, 1].map((n) => through(cores[n]!, outers[n]!, inners[n]!));
+  near(
+    updateOf(readImageLora(written(convLoha), pipeline).adapter, "unet", CONV),
+    Array.from({ length: 576 }, (_, i) => {
+      const place = [Math.floor(i / 72), Math.floor(i / 9) % 8, i % 9] as const;
+      return 1.5 * halves[0]!(...place) * halves[1]!(...place);
+    }),
+  );
+
+  // A convolution's second factor through a core, the first one whole.
+  const [core, outer, inner] = [normal(2, 2, 3, 3), normal(2, 4), normal(2, 2)];
+  const convLokr = readImageLora(
+    written({
+      [`${kohya(CONV)}.lokr_w1`]: w1,
+      [`${kohya(CONV)}.lokr_t2`]: core,
+      [`${kohya(CONV)}.lokr_w2_a`]: outer,
+      [`${kohya(CONV)}.lokr_w2_b`]: inner,
+      [`${kohya(CONV)}.alpha`]: alpha,
+    }),
+    pipeline,
+  );
+  expect(convLokr.kinds).toEqual(["lokr"]);
+  const small = through(core, outer, inner);
+  near(
+    updateOf(convLokr.adapter, "unet", CONV),
+    Array.from({ length: 576 }, (_, i) => {
+      const [o, c, tap] = [Math.floor(i / 72), Math.floor(i / 9) % 8, i % 9];
+      return 1.5 * w1.data[Math.floor(o / 4) * 4 + Math.floor(c / 2)]! * small(o % 4, c % 2, tap);
+    }),
+  );
+
   // A convolution through a core: ΔW[o, i, k, l] = Σ up[o, p]·mid[p, r, k, l]·down[r, i].
   const [down, mid, up] = [normal(2, 8, 1, 1), normal(2, 2, 3, 3), normal(8, 2, 1, 1)];
   const locon = readImageLora(

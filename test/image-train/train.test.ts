@@ -115,6 +115,21 @@ test("images of the class join each step; samples are drawn on the way", async (
   expect(samples.map((path) => existsSync(path))).toEqual([true, true]);
 }, 60_000);
 
+test("images of the class that are missing are drawn by the base, once", async () => {
+  const classData = join(folder, "class");
+  const more = { classData, classPrompt: "a tree", numClassImages: 3, saveSteps: null, maxSteps: 1, gradAccum: 1 };
+  mkdirSync(classData);
+  writeFileSync(join(classData, "own.png"), readFileSync(join(data, "tree.png")));
+  const drawn = (all: ImageTrainEvent[]): string[] =>
+    all.flatMap((each) => (each.event === "class-image" ? [each.path] : []));
+  const first = await events(options("class-1", more));
+  expect(drawn(first)).toEqual(["class-00001.png", "class-00002.png"].map((name) => join(classData, name)));
+  expect(first.find(({ event }) => event === "start")).toMatchObject({ classImages: 3 });
+  expect(readFileSync(join(classData, "class-00002.txt"), "utf8")).toBe("a tree\n");
+  expect(drawn(await events(options("class-2", more)))).toEqual([]);
+  await expect(events(options("class-3", { classPrompt: "a tree" }))).rejects.toThrow(/--class-data DIR/);
+}, 60_000);
+
 test("Stable Diffusion XL: both text encoders, from a single-file checkpoint as well", async () => {
   const xl = join(import.meta.dirname, "../diffusion/pipelines/xl");
   const more = { saveSteps: null, maxSteps: 2, gradAccum: 1, noiseOffset: 0 };

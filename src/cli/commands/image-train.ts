@@ -29,6 +29,12 @@ const flags = {
   evalData: { type: "string", value: "DIR", help: "Held-out images, measured at fixed noise" },
   trigger: { type: "string", value: "WORDS", help: "Put before each caption; the caption where there is none" },
   classData: { type: "string", value: "DIR", help: "Images of the class to keep (prior preservation)" },
+  classPrompt: {
+    type: "string",
+    value: "TEXT",
+    help: "What the base draws into --class-data while images are missing",
+  },
+  numClassImages: { type: "integer", help: "How many images of the class there are to be" },
   priorWeight: { type: "number", help: "Weight of their loss" },
   initAdapter: { type: "string", value: "FILE", help: "Go on training this LoRA file" },
   r: { type: "integer", help: "Rank" },
