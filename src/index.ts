@@ -111,7 +111,7 @@ export async function merge(input: MergeInput): Promise<MergeResult> {
  *
  * @example
  * for await (const event of trainImages({ model: "stable-diffusion-v1-5", data: "photos", trigger: "zig cat", out: "runs/zig" })) {
- *   if (event.event === "step") console.log(event.step, event.loss);
+ *   if (event.event === "step") losses.push(event.loss);
  * }
  */
 export { trainImages } from "./image-train/start.ts";
