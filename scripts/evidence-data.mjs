@@ -42,7 +42,8 @@ if (from) {
   /** Records in another order: lists of rows with one prompt. */
   const records = (part, seed) => {
     const byPrompt = new Map();
-    for (const row of read(join(from, `${part}.jsonl`))) byPrompt.set(row.prompt, [...(byPrompt.get(row.prompt) ?? []), row]);
+    for (const row of read(join(from, `${part}.jsonl`)))
+      byPrompt.set(row.prompt, [...(byPrompt.get(row.prompt) ?? []), row]);
     return shuffled([...byPrompt.values()], random(seed));
   };
   const firsts = (some, count) => some.slice(0, count).map(([row]) => row);

@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { ioError } from "./io-error.ts";
 
 const BLOCK = 1 << 16;
 const SAMPLES = 64;
@@ -38,10 +39,19 @@ export function sampleFile(path: string): string {
 }
 
 function withFile<T>(path: string, use: (file: number, size: number) => T): T {
-  const file = openSync(path, "r");
+  const file = open(path);
   try {
     return use(file, fstatSync(file).size);
   } finally {
     closeSync(file);
+  }
+}
+
+/** Throws LowrankError naming a path that cannot be read. */
+function open(path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    throw ioError("read", path, error);
   }
 }

@@ -60,3 +60,13 @@ test("a comparison's mistakes are named together", () =>
     expect(run.code).toBe(2);
     for (const word of ["tasks", "methods.0.lr", "seed"]) expect(run.stderr).toContain(word);
   }));
+
+test("data that is not there is named before anything runs", () =>
+  inScratch(async (folder) => {
+    const [file, missing] = [join(folder, "compare.json"), join(folder, "missing.jsonl")];
+    const tasks = [{ name: "rows", data: missing, evalData: missing }];
+    writeFileSync(file, JSON.stringify({ model: golden(CASE, "model"), tasks, methods: [{ name: "LoRA" }] }));
+    const run = await lowrank("compare", file, "--out", join(folder, "out"));
+    expect(run.code).toBe(1);
+    expect(run.stderr).toContain(`cannot read ${missing} (ENOENT)`);
+  }));
