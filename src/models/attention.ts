@@ -6,10 +6,11 @@
 import type { Value } from "../graph/graph.ts";
 import { input } from "../graph/graph.ts";
 import { softCap, softmax } from "../graph/ops/activation.ts";
-import { add } from "../graph/ops/arithmetic.ts";
-import { expand, reshape, zerosOf } from "../graph/ops/broadcast.ts";
+import { add, mul, sub } from "../graph/ops/arithmetic.ts";
+import { expand, reduceSum, reshape, zerosOf } from "../graph/ops/broadcast.ts";
 import { matMul } from "../graph/ops/matmul.ts";
 import { concat, split, transpose } from "../graph/ops/movement.ts";
+import { withGradient } from "../graph/ops/rule.ts";
 import { recomputed } from "./segment.ts";
 import { keysOf, type MaskKind, type Stream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
@@ -100,13 +101,28 @@ function attendTo(
   const K = parts.reduce((sum, part) => sum + part.shape[3]!, 0);
   let scores = reshape(concat(parts, 3), [B, H, t, K]);
   if (cap) scores = softCap(scores, cap);
-  const shown = softmax(add(scores, seen)); // [B, H, t, K]
+  const masked = add(scores, seen);
+  const shown = softmax(masked); // [B, H, t, K]
   const weights = w.dropout(shown, `attention.${layer}`, dropout);
-  const shares = split(
-    reshape(weights, [B, KV, (H / KV) * t, K]),
-    parts.map((part) => part.shape[3]!),
-    3,
-  );
-  const mixed = blocks.map(({ values }, i) => matMul(shares[i]!, values)).reduce(add); // [B, KV, G·t, D]
-  return reshape(mixed, [B, H, t, D]);
+  const byBlock = (x: Value): readonly Value[] =>
+    split(
+      reshape(x, [B, KV, (H / KV) * t, K]),
+      parts.map((part) => part.shape[3]!),
+      3,
+    );
+  const shares = byBlock(weights);
+  const values = blocks.map((block) => block.values);
+  const mixed = values.map((each, i) => matMul(shares[i]!, each)).reduce(add); // [B, KV, G·t, D]
+  const y = reshape(mixed, [B, H, t, D]);
+  if (weights !== shown) return y;
+  // The sum over keys in softmax's gradient is that of dy·y over D, which is narrower (Dao et al. 2022, "FlashAttention").
+  return withGradient(y, [masked, ...values], (dy) => {
+    const grouped = reshape(dy, mixed.shape);
+    const dShares = concat(
+      values.map((each) => matMul(grouped, each, { transB: true })),
+      3,
+    );
+    const centred = sub(reshape(dShares, shown.shape), reduceSum(mul(dy, y), [-1]));
+    return [mul(shown, centred), ...shares.map((share) => matMul(share, grouped, { transA: true }))];
+  });
 }

@@ -46,21 +46,18 @@ const Gelu: Op<{ readonly approximate: "none" | "tanh" }> = {
       const cumulative = shift(scale(erf(scale(x!, Math.SQRT1_2)), 0.5), 0.5);
       return [mul(dy, add(cumulative, mul(x!, phi)))];
     }
-    // With s = sigmoid(w), w = 2C(x + K x^3): y = x s, so y' = s + y (1 - s) w', w' = 2C(1 + 3K x^2).
+    // With s = sigmoid(w), w = 2C(x + K x^3): y = x s, so y' = s + y (1 - s) w' = s (1 + (x - y) w'), w' = 2C(1 + 3K x^2).
     const s = sigmoid(mul(x!, shift(scale(square, 2 * C * K), 2 * C)));
     const slope = shift(scale(square, 6 * C * K), 2 * C);
-    return [mul(dy, add(s, mul(sub(y!, mul(y!, s)), slope)))];
+    return [mul(dy, mul(s, shift(mul(sub(x!, y!), slope), 1)))];
   },
 };
 
 const Silu: Unary = {
   type: "Silu",
   infer: same,
-  // y = x s: y' = s + y (1 - s)
-  gradient: ({ dy, x: [x], y: [y] }) => {
-    const s = sigmoid(x!);
-    return [mul(dy, add(s, sub(y!, mul(y!, s))))];
-  },
+  // y = x s: y' = s + y (1 - s) = s (1 + x - y)
+  gradient: ({ dy, x: [x], y: [y] }) => [mul(dy, mul(sigmoid(x!), shift(sub(x!, y!), 1)))],
 };
 
 const Softmax: Op<{ readonly axis: number }> = {

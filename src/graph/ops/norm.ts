@@ -5,7 +5,7 @@
 
 import { sizeOf } from "../../tensor/shape.ts";
 import { applyAll, demand, type Op, type Value } from "../graph.ts";
-import { add, mul, reciprocal, shift, sqrt, sub } from "./arithmetic.ts";
+import { add, mul, neg, reciprocal, shift, sqrt, sub } from "./arithmetic.ts";
 import { reduceSum, reshape } from "./broadcast.ts";
 import { reduceMean } from "./reduce.ts";
 import { withGradient } from "./rule.ts";
@@ -26,11 +26,15 @@ const LayerNormalization: Op<Epsilon> = {
     const rows = { dtype: x!.dtype, shape: [...x!.shape.slice(0, -1), 1] };
     return [{ dtype: x!.dtype, shape: x!.shape }, rows, rows]; // y, mean, 1 / standard deviation
   },
+  // In passes over [.., C] as few as PyTorch's kernel makes: dx = (dy·gain)/σ + x·a + b, with a and b a row each.
   gradient: ({ dy, y: [, mean, inverse], x: [x, gain] }) => {
-    const unit = mul(sub(x!, mean!), inverse!);
     const scaled = mul(dy, gain!);
-    const projected = sub(sub(scaled, reduceMean(scaled, [-1])), mul(unit, reduceMean(mul(scaled, unit), [-1])));
-    return [mul(projected, inverse!), mul(dy, unit), dy];
+    const average = reduceMean(scaled, [-1]);
+    const along = reduceMean(mul(scaled, x!), [-1]);
+    const a = mul(sub(mul(average, mean!), along), mul(inverse!, mul(inverse!, inverse!)));
+    const b = neg(add(mul(a, mean!), mul(average, inverse!)));
+    const dx = add(add(mul(scaled, inverse!), mul(x!, a)), b);
+    return [dx, mul(dy, mul(sub(x!, mean!), inverse!)), dy];
   },
 };
 
@@ -43,9 +47,9 @@ const RmsNormalization: Op<Epsilon> = {
   // The inverse root mean square is computed again: WebGPU's second output holds something else.
   gradient: ({ dy, x: [x, gain], attributes: { epsilon } }) => {
     const inverse = reciprocal(sqrt(shift(reduceMean(mul(x!, x!), [-1]), epsilon)));
-    const unit = mul(x!, inverse);
     const scaled = mul(dy, gain!);
-    return [mul(sub(scaled, mul(unit, reduceMean(mul(scaled, unit), [-1]))), inverse), mul(dy, unit)];
+    const along = mul(reduceMean(mul(scaled, x!), [-1]), mul(inverse, inverse));
+    return [mul(sub(scaled, mul(x!, along)), inverse), mul(dy, mul(x!, inverse))];
   },
 };
 
