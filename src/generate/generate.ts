@@ -101,7 +101,7 @@ export async function* generateTokens(
 ): AsyncGenerator<Piece, Completion> {
   const started = performance.now();
   const cancel = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, cancel.signal]) : cancel.signal;
+  const { signal } = cancel;
   const pieces: Piece[] = [];
   let wake: () => void = () => {};
   let outcome: { readonly error: Error | null; readonly reason: FinishReason } | null = null;
@@ -118,6 +118,10 @@ export async function* generateTokens(
   });
   const withdraw = generation.scheduler.add(job);
   signal.addEventListener("abort", withdraw, { once: true });
+  // Not AbortSignal.any: Node keeps such a signal, and all that its listeners hold, for as long as it has one.
+  const abort = (): void => cancel.abort();
+  options.signal?.addEventListener("abort", abort, { once: true });
+  if (options.signal?.aborted) abort();
   const ended = (): typeof outcome => outcome;
   const made: Piece[] = [];
   let firstAt = started;
@@ -135,6 +139,7 @@ export async function* generateTokens(
         });
     }
   } finally {
+    options.signal?.removeEventListener("abort", abort);
     if (!ended()) cancel.abort();
   }
   const { error, reason } = ended()!;
