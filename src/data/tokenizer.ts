@@ -7,6 +7,7 @@ import { charsmapNormalizer } from "./sentencepiece-charsmap.ts";
 import { tokenText } from "./special-tokens.ts";
 import { bytesOf, type Offsets, type TokenTexts, tokenOffsets } from "./token-offsets.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files.ts";
+import { rememberWords } from "./tokenizer-memory.ts";
 import { repaired } from "./tokenizer-repairs.ts";
 import { cleanUp, type TextStream, textStream } from "./tokenizer-stream.ts";
 import { type Assembled, assemble, boundaryTemplate, type Template, templateOf } from "./tokenizer-template.ts";
@@ -124,6 +125,7 @@ function npmTokenizer(path: string, json: JsonObject, model: JsonObject): NpmTok
     throw new FormatError(`${path}: this tokenizer cannot be read (${messageOf(error)}).`);
   }
   useCharsmaps(npm, path);
+  rememberWords(npm);
   return npm;
 }
 
