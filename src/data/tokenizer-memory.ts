@@ -25,7 +25,9 @@ interface Merging {
 }
 
 export function rememberWords(npm: Tokenizer): void {
-  const whole = npm.pre_tokenizer as unknown as (Partial<ByteLevel> & { readonly tokenizers?: readonly unknown[] }) | null;
+  const whole = npm.pre_tokenizer as unknown as
+    | (Partial<ByteLevel> & { readonly tokenizers?: readonly unknown[] })
+    | null;
   for (const part of [whole, ...(whole?.tokenizers ?? [])] as (Partial<ByteLevel> | null)[]) {
     if (part?.byte_encoder && typeof part.use_regex === "boolean") rememberBytes(part as ByteLevel);
   }
