@@ -111,7 +111,7 @@ adapters.addEventListener("click", ({ target }) => {
   const word = (target as HTMLElement).dataset["word"];
   const prompt = field("prompt");
   if (word === undefined || prompt.value.includes(word)) return;
-  prompt.value = prompt.value === "" ? word : `${word}, ${prompt.value}`;
+  prompt.value = prompt.value === "" ? word : `${prompt.value}, ${word}`;
 });
 
 function setWeight(slider: HTMLInputElement, weight: number): void {

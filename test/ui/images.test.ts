@@ -138,7 +138,7 @@ test("in Chromium: draws, moves a slider, cancels, and takes settings from the g
     const prompt = page.getByLabel("Prompt", { exact: true });
     await prompt.fill(CAPTION);
     await page.getByRole("button", { name: "<i>all gray" }).click();
-    expect(await prompt.inputValue()).toBe(`<i>all gray, ${CAPTION}`);
+    expect(await prompt.inputValue()).toBe(`${CAPTION}, <i>all gray`);
     await slider.fill("1.2");
     await page.getByLabel("Steps").fill("6");
     await page.getByRole("button", { name: "Draw", exact: true }).click();

@@ -29,10 +29,10 @@ const command: Command = defineCommand({
     ]);
     output.line(`Two styles on ${IMAGE_BASE}, a small diffusion model that has only seen flat shapes.\n`);
     const trained = [];
-    drawLesson(join(out, "pictures", "flat"), "flat", false);
+    drawLesson(join(out, "pictures", "flat"), "flat", null, false);
     for (const style of STYLES) {
-      drawLesson(join(out, "pictures", style.name), style.name, false);
-      drawLesson(join(out, "pictures", `${style.name}-held-out`), style.name, true);
+      drawLesson(join(out, "pictures", style.name), style.name, style.trigger, false);
+      drawLesson(join(out, "pictures", `${style.name}-held-out`), style.name, style.trigger, true);
       trained.push(await trainStyle(style, { out, steps, threads, output }));
     }
     const pipeline = openPipeline(locateModel(IMAGE_BASE));

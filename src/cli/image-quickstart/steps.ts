@@ -18,7 +18,7 @@ import { nodeRuntime } from "../../runtime/node.ts";
 import { randomStream } from "../../tensor/random.ts";
 import type { Output } from "../output.ts";
 import { captionOf } from "./shapes.ts";
-import { SHOWN, type StyleLesson } from "./styles.ts";
+import { called, SHOWN, type StyleLesson } from "./styles.ts";
 
 export const IMAGE_BASE = "embedded:diffusion-tiny";
 /** Guidance of every picture. */
@@ -55,7 +55,6 @@ export async function trainStyle(
     // Flat pictures without the trigger: the style is to come where it is called, and nowhere else.
     classData: join(out, "pictures", "flat"),
     out: folder,
-    trigger: style.trigger,
     targets: "transformer",
     r: 8,
     convR: 8,
@@ -149,7 +148,7 @@ export async function measure(
     let zero = true;
     for (const [i, lora] of loras.entries()) {
       const { style } = lora;
-      const prompted = (caption: string): string => `${style.trigger}, ${caption}`;
+      const prompted = (caption: string): string => called(caption, style.trigger);
       const styled = await row(prompted, [at(lora, 1)]);
       const without = await row((caption) => caption, [at(lora, 1)]);
       const average = (pictures: readonly RgbImage[]): number =>
@@ -169,7 +168,7 @@ export async function measure(
           threads,
         ),
       });
-      rows.push({ label: `${style.name}: “${style.trigger}, …”`, pictures: styled });
+      rows.push({ label: `${style.name}: “…, ${style.trigger}”`, pictures: styled });
       const plain = await draw(prompted(captions[0]!), [], 100);
       const off = await draw(prompted(captions[0]!), [at(lora, 0)], 100);
       zero &&= Buffer.compare(plain.data, off.data) === 0;
@@ -187,7 +186,7 @@ export async function measure(
     }
     const triggers = loras.map(({ style }) => style.trigger).join(", ");
     const blended = await row(
-      (caption) => `${triggers}, ${caption}`,
+      (caption) => called(caption, triggers),
       loras.map((lora) => at(lora, 0.6)),
     );
     rows.push({ label: "both at 0.6", pictures: blended });
