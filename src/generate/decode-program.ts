@@ -39,6 +39,8 @@ export interface DecodeOptions {
   readonly fused: ReadonlyMap<string, FloatTensor>;
   /** Tensors of the mounted adapters that are part of the graph, by the names they would be fed under; null: fed. */
   readonly constants: ReadonlyMap<string, Tensor> | null;
+  /** Whether operators stand in that only the CPU has. */
+  readonly decoding: boolean;
 }
 
 /**
@@ -46,13 +48,13 @@ export interface DecodeOptions {
  * the new tokens for every layer L. With S > 0, `past.keys.L` and `past.values.L` [B, KV, S, D] are inputs.
  */
 export function decodeProgram(
-  { model, mounted, stacked, held, fused, constants }: DecodeOptions,
+  { model, mounted, stacked, held, fused, constants, decoding }: DecodeOptions,
   shape: DecodeShape,
 ): Program {
   const head = model.architecture.heads["causal-lm"];
   if (!head) throw new ModelError(`${model.folder}: a ${model.rawConfig["model_type"]} model cannot generate text`);
   const { B, T, S, M, R } = shape;
-  const stream = createStream(B, T, { S });
+  const stream = createStream(B, T, { S, decoding });
   const parameter = constants ? parameterConstants(constants) : parameterInputs();
   const plain = mount(model, stream, mounted, parameter, false, (replaced) => {
     const own = new Map([...fused].map(([name, { shape: size }]) => [name, input(fusedInput(name), "f32", size)]));
@@ -87,8 +89,9 @@ export function decodeSizes(names: readonly (keyof DecodeShape)[]): {
 } {
   const at = (raised: readonly string[]): Sizes =>
     Object.fromEntries(names.map((name) => [name, PROBE[name][raised.includes(name) ? 1 : 0]]));
+  const pairs: (keyof DecodeShape)[][] = names.includes("T") ? [["B", "T"]] : [];
   return {
-    monomials: [[], ...names.map((name) => [name]), ["B", "T"]],
-    probes: [at([]), ...names.map((name) => at([name])), at(["B", "T"]), at(names)],
+    monomials: [[], ...names.map((name) => [name]), ...pairs],
+    probes: [at([]), ...names.map((name) => at([name])), ...pairs.map(at), at(names)],
   };
 }

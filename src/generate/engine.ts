@@ -26,7 +26,7 @@ export const LONGEST_RUN = 512;
  */
 const MOST_RANKS = 256;
 /** Structures of adapters whose sessions are kept. */
-const LIMIT = 8;
+const LIMIT = 12;
 
 export interface EngineOptions {
   readonly model: Model;
@@ -79,9 +79,10 @@ export function createEngine(options: EngineOptions): Engine {
   const alone = dependsOnLength(model);
   let stacked: BranchSizes = new Map(); // of every adapter so far: few graphs are needed
 
-  const sessionsFor = async (set: AdapterSet, { S, R }: DecodeShape): Promise<Sessions> => {
+  const sessionsFor = async (set: AdapterSet, { T, S, R }: DecodeShape): Promise<Sessions> => {
     const modules = R === 0 ? "" : [...stacked.keys()].join();
-    const key = `${S === 0 ? "first" : "next"} ${modules} ${set.key}`;
+    const step = S > 0 && T === 1; // a graph of its own: it moves nothing between heads and tokens
+    const key = `${S === 0 ? "first" : step ? "step" : "next"} ${modules} ${set.key}`;
     const found = opened.get(key);
     opened.delete(key);
     if (!found && opened.size >= LIMIT) {
@@ -90,9 +91,10 @@ export function createEngine(options: EngineOptions): Engine {
       await sessions.close();
     }
     const constants = set.constant ? set.tensors : null;
-    const parts = { model, mounted: set.mounted, stacked, held, fused: beside, constants };
+    const decoding = runtime.memory === undefined;
+    const parts = { model, mounted: set.mounted, stacked, held, fused: beside, constants, decoding };
     const names = (["B", "T", "S", "M", "R"] as const).filter(
-      (name) => (name !== "S" || S > 0) && (name !== "R" || R > 0),
+      (name) => (name !== "S" || S > 0) && (name !== "R" || R > 0) && (name !== "T" || !step),
     );
     const entry =
       found ??
@@ -100,8 +102,8 @@ export function createEngine(options: EngineOptions): Engine {
         runtime,
         session,
         ...decodeSizes(names),
-        build: ({ B = 0, T = 0, S: places = 0, M = 0, R: ranks = 0 }) =>
-          decodeProgram(parts, { B, T, S: places, M, R: ranks }),
+        build: ({ B = 0, T: tokens = 1, S: places = 0, M = 0, R: ranks = 0 }) =>
+          decodeProgram(parts, { B, T: tokens, S: places, M, R: ranks }),
       });
     opened.set(key, entry);
     return entry;

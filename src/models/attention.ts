@@ -31,13 +31,14 @@ export interface AttentionOptions {
 
 /** [N, heads·D] → [B, heads, T, D] */
 export function splitHeads(x: Value, { B, T }: Stream, heads: number, D: number): Value {
+  if (T === 1) return reshape(x, [B, heads, 1, D]); // one token's heads lie as they shall
   return transpose(reshape(x, [B, T, heads, D]), [0, 2, 1, 3]);
 }
 
 /** [B, heads, T, D] → [N, heads·D] */
-export function joinHeads(x: Value, { N }: Stream): Value {
+export function joinHeads(x: Value, { N, T }: Stream): Value {
   const [, heads = 0, , D = 0] = x.shape;
-  return reshape(transpose(x, [0, 2, 1, 3]), [N, heads * D]);
+  return reshape(T === 1 ? x : transpose(x, [0, 2, 1, 3]), [N, heads * D]);
 }
 
 /** Scores are kept for the backward pass while a head's fill fewer places than this; else they are computed again. */
@@ -96,17 +97,20 @@ function attendTo(
 ): Value {
   const [B = 0, , t = 0] = query.shape;
   // Queries of one key head lie side by side, so that keys and values are never repeated.
-  const grouped = reshape(query, [B, KV, (H / KV) * t, D]);
+  const G = H / KV;
+  const grouped = reshape(query, [B, KV, G * t, D]);
   const parts = blocks.map(({ keys }) => matMul(grouped, keys, { transB: true, alpha: scale }));
   const K = parts.reduce((sum, part) => sum + part.shape[3]!, 0);
-  let scores = reshape(concat(parts, 3), [B, H, t, K]);
+  let scores = concat(parts, 3); // [B, KV, G·t, K]
+  // What one query sees, all heads see, however they are grouped: one token's scores stay as they are.
+  if (!(w.stream.decoding && t === 1)) scores = reshape(scores, [B, H, t, K]);
   if (cap) scores = softCap(scores, cap);
   const masked = add(scores, seen);
   const shown = softmax(masked); // [B, H, t, K]
   const weights = w.dropout(shown, `attention.${layer}`, dropout);
   const byBlock = (x: Value): readonly Value[] =>
     split(
-      reshape(x, [B, KV, (H / KV) * t, K]),
+      reshape(x, [B, KV, G * t, K]),
       parts.map((part) => part.shape[3]!),
       3,
     );

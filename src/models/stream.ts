@@ -60,6 +60,8 @@ export interface Stream {
   readonly M: number;
   /** Whether blocks are computed again in the backward pass instead of being kept. */
   readonly recompute: boolean;
+  /** Whether the graph is for decoding alone: operators that save passes stand in for several. */
+  readonly decoding: boolean;
   /** Equal parts that attention takes its queries in, so that its scores never exist together. */
   readonly parts: number;
   readonly ids: Value; // [N]
@@ -72,7 +74,12 @@ export interface Stream {
   /** Keys and values of this run's tokens by layer [B, KV, T, D]: what a cache keeps. */
   readonly produced: Map<string, Value>;
   /** Declares an input that `compute` fills from each batch's layout. */
-  derive(name: string, shapeOf: Derived["shapeOf"], dtype: "f32" | "i32" | "bool", compute: Derived["compute"]): Value;
+  derive(
+    name: string,
+    shapeOf: Derived["shapeOf"],
+    dtype: "f32" | "i32" | "i64" | "bool",
+    compute: Derived["compute"],
+  ): Value;
   /**
    * What is added to the scores of the queries of one part: 0 where a query sees a key, the lowest float elsewhere.
    * [B, 1, T / part.of, S + keysOf].
@@ -113,9 +120,14 @@ export interface StreamOptions {
   /** Rows that the head reads. */
   readonly M?: number;
   readonly recompute?: boolean;
+  readonly decoding?: boolean;
 }
 
-export function createStream(B: number, T: number, { S = 0, M = 0, recompute = false }: StreamOptions = {}): Stream {
+export function createStream(
+  B: number,
+  T: number,
+  { S = 0, M = 0, recompute = false, decoding = false }: StreamOptions = {},
+): Stream {
   const N = B * T;
   const ids = input("ids", "i32", [N]);
   const positions = input("positions", "i32", [N]);
@@ -134,6 +146,7 @@ export function createStream(B: number, T: number, { S = 0, M = 0, recompute = f
     N,
     M,
     recompute,
+    decoding,
     parts,
     ids,
     positions,

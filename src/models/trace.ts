@@ -1,5 +1,6 @@
 /** Which tensors and layers a model asks for, found by building it once; no checkpoint is needed. */
 
+import type { Value } from "../graph/graph.ts";
 import { gatherRows } from "../graph/ops/gather.ts";
 import type { Task } from "../task.ts";
 import { sizeOf } from "../tensor/shape.ts";
@@ -31,6 +32,8 @@ export interface ModelTrace {
   readonly modules: ReadonlyMap<string, Module>;
   /** Every convolution, in the order of the forward pass. */
   readonly convolutions: ReadonlyMap<string, ConvModule>;
+  /** Names of linear layers that read one value, several of each: queries, keys and values of a block. */
+  readonly siblings: readonly (readonly string[])[];
   readonly parameters: number;
 }
 
@@ -53,6 +56,7 @@ export function traceWeights(stream: Stream, build: (w: Weights, enterHead: () =
   const tensors = new Map<string, readonly number[]>();
   const modules = new Map<string, Module>();
   const convolutions = new Map<string, ConvModule>();
+  const readers = new Map<Value, string[]>();
   let head = false;
   const source: TensorSource = {
     has: () => true,
@@ -66,6 +70,9 @@ export function traceWeights(stream: Stream, build: (w: Weights, enterHead: () =
     ...base,
     linear: (name, x, spec) => {
       modules.set(name, { kind: "linear", name, spec, head });
+      const others = readers.get(x);
+      if (others) others.push(name);
+      else readers.set(x, [name]);
       return base.linear(name, x, spec);
     },
     conv: (name, x, spec) => {
@@ -81,5 +88,6 @@ export function traceWeights(stream: Stream, build: (w: Weights, enterHead: () =
     head = true;
   });
   const parameters = [...tensors.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
-  return { tensors, modules, convolutions, parameters };
+  const siblings = [...readers.values()].filter((names) => names.length > 1);
+  return { tensors, modules, convolutions, siblings, parameters };
 }

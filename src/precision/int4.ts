@@ -6,11 +6,9 @@
 
 import { stored, type Value } from "../graph/graph.ts";
 import { add } from "../graph/ops/arithmetic.ts";
-import { blockMatMul, dequantizeBlocks, lookUpBlocks, normalFloatMatMul } from "../graph/ops/blocks.ts";
-import { reduceSum, reshape } from "../graph/ops/broadcast.ts";
-import { matMul } from "../graph/ops/matmul.ts";
-import { transpose } from "../graph/ops/movement.ts";
-
+import { blockMatMul, blockSums, dequantizeBlocks, lookUpBlocks, normalFloatMatMul } from "../graph/ops/blocks.ts";
+import { gemm, matMul } from "../graph/ops/matmul.ts";
+import { split, transpose } from "../graph/ops/movement.ts";
 import { withGradient } from "../graph/ops/rule.ts";
 import { matrixOf, type TensorSource, type Weights } from "../models/weights.ts";
 import { sizeOf } from "../tensor/shape.ts";
@@ -35,9 +33,16 @@ export interface BlockMatrix {
   readonly quads: StoredTensor | null;
 }
 
+/** Matrices of layers that read one value, one under the other. */
+export interface BlockGroup {
+  readonly members: readonly BlockMatrix[];
+  readonly joined: BlockMatrix;
+}
+
 export interface BlockBase {
   /** By the checkpoint's name of the matrix. */
   readonly matrices: ReadonlyMap<string, BlockMatrix>;
+  readonly groups: readonly BlockGroup[];
   /** The tensors that stay in floating point. */
   readonly source: TensorSource;
 }
@@ -52,10 +57,10 @@ export interface Int4Options {
 /** Weights whose linear layers read matrices in four bits. */
 export function int4Weights(
   base: Weights,
-  matrices: BlockBase["matrices"],
+  { matrices, groups }: Pick<BlockBase, "matrices" | "groups">,
   { trained, rounded }: Int4Options,
 ): Weights {
-  const sumsOf = blockSums();
+  const sumsOf = memo(blockSums);
   const find = (name: string): BlockMatrix | undefined => (trained.has(name) ? undefined : matrices.get(name));
   const get: Weights["get"] = (name, shape) => {
     const matrix = find(name);
@@ -63,16 +68,35 @@ export function int4Weights(
     const whole = expanded(matrix, middlesOf(matrix));
     return matrix.layout === "in,out" ? transpose(whole, [1, 0]) : whole;
   };
+  const whole = (matrix: BlockMatrix, x: Value): Value => {
+    const steps = product(matrix, x, rounded);
+    // The middles are a matrix of a column a block: cheaper to multiply than to add to the expanded one.
+    const middles = middlesOf(matrix);
+    return middles ? gemm(sumsOf(x, matrix.block), middles, steps, { transB: true }) : steps;
+  };
+  // One product costs less than several, where nothing is to be differentiated and none is trained.
+  const joined = new Map(
+    rounded
+      ? groups.flatMap((group) =>
+          group.members.some(({ name }) => trained.has(name)) ? [] : group.members.map(({ name }) => [name, group]),
+        )
+      : [],
+  );
+  const shares = memo((x: Value, group: BlockGroup) =>
+    split(
+      whole(group.joined, x),
+      group.members.map(({ out }) => out),
+      1,
+    ),
+  );
   return {
     ...base,
     get,
     linear: (module, x, spec) => {
       const matrix = find(matrixOf(module, spec).name);
       if (!matrix) return base.linear(module, x, spec);
-      const steps = product(matrix, x, rounded);
-      // The middles are a matrix of a column a block: cheaper to multiply than to add to the expanded one.
-      const middles = middlesOf(matrix);
-      const y = middles ? add(steps, matMul(sumsOf(x, matrix.block), middles, { transB: true })) : steps;
+      const group = joined.get(matrix.name);
+      const y = group ? shares(x, group)[group.members.indexOf(matrix)]! : whole(matrix, x);
       return spec.bias ? add(y, base.get(`${module}.bias`, [spec.out])) : y;
     },
   };
@@ -114,16 +138,14 @@ function middlesOf({ name, out, in: width, block, middles }: BlockMatrix): Value
   return middles && stored(`${name}.middles`, { ...middles, shape: [out, width / block] });
 }
 
-/** Sums of each block of a row [M, in / block], once for all the projections of one input. */
-function blockSums(): (x: Value, block: number) => Value {
-  const held = new Map<Value, Map<number, Value>>();
-  return (x, block) => {
-    const [M, K] = x.shape as [number, number];
-    const known = held.get(x) ?? new Map<number, Value>();
+/** Computes of a value once for each `key`, however many layers ask. */
+function memo<Key, Result>(of: (x: Value, key: Key) => Result): (x: Value, key: Key) => Result {
+  const held = new Map<Value, Map<Key, Result>>();
+  return (x, key) => {
+    const known = held.get(x) ?? new Map<Key, Result>();
     held.set(x, known);
-    const blocks = K / block;
-    const sums = known.get(block) ?? reshape(reduceSum(reshape(x, [M, blocks, block]), [2]), [M, blocks]);
-    known.set(block, sums);
-    return sums;
+    const result = known.get(key) ?? of(x, key);
+    known.set(key, result);
+    return result;
   };
 }

@@ -16,6 +16,11 @@ export const BLOCK_RULES: Readonly<Record<string, Rule>> = {
     const offsets = emit("Reshape", [middles, list([N, blocks, 1])], {}, fresh);
     emit("Reshape", [emit("Add", [blocked, offsets], {}, fresh), list([N, K])]);
   },
+  BlockSums: (node, [x], { emit, list }) => {
+    const [M, blocks] = node.outputs[0]!.shape as [number, number];
+    const blocked = emit("Reshape", [x!, list([M, blocks, Number(integer(node, "block"))])], {}, { fresh: true });
+    emit("ReduceSum", [blocked, list([2])], { keepdims: 0n });
+  },
   LookUpBlocks: (node, [codes, scales, quads], { emit, list }) => {
     const fresh = { fresh: true };
     const block = integer(node, "block");

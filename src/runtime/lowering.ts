@@ -142,6 +142,16 @@ const RULES: Readonly<Record<string, Rule>> = {
     const { window } = node.attributes as { window: number };
     emit("AveragePool", inputs, { kernel_shape: [window, window], strides: [window, window] });
   },
+  RotaryEmbedding: (node, [x, rows, cos, sin], { emit }) => {
+    const [{ shape }, , { shape: angles }] = node.inputs as readonly TensorType[] as readonly [
+      TensorType,
+      TensorType,
+      TensorType,
+    ];
+    const turned = 2 * angles[1]!;
+    const part = turned < shape[3]! ? { rotary_embedding_dim: BigInt(turned), num_heads: BigInt(shape[1]!) } : {};
+    emit("RotaryEmbedding", [x!, rows!, cos!, sin!], { interleaved: 0n, ...part }, MICROSOFT);
+  },
   Attention: (node, inputs, { emit }) => {
     const { heads, scale } = node.attributes as AttentionAttributes;
     emit("MultiHeadAttention", inputs, { num_heads: BigInt(heads), scale }, MICROSOFT);

@@ -73,17 +73,20 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     return name;
   };
 
+  const own = ownNames(outputs, device !== undefined);
+
   /** Names the outputs of a node of the graph, or of a body, and lowers it. */
   const place = (node: Node): void => {
     if (node.op.type === "WithGradient") {
       names.set(node.outputs[0]!, nameOf(node.inputs[0]!));
     } else if (!decodesWeight(node)) {
       node.outputs.forEach((each) => {
-        names.set(each, fresh());
+        names.set(each, own.get(each) ?? fresh());
       });
       if (node.op.type === "Scan") lowerScan(node as Node & { attributes: ScanAttributes });
       else lower(node, node.outputs.map(nameOf));
-      if (probe) for (const each of node.outputs) values.set(nameOf(each), device ? widened(each) : each);
+      if (!probe) return;
+      for (const each of node.outputs) if (!own.has(each)) values.set(nameOf(each), device ? widened(each) : each);
     }
   };
 
@@ -140,6 +143,7 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     } else place(node);
   }
   for (const [name, value] of outputs) {
+    if (nameOf(value) === name) continue;
     const named = { domain: "", inputs: [nameOf(value)], outputs: [name] };
     // Devices name numbers, but no booleans.
     if (device && value.dtype === "bool")
@@ -147,6 +151,19 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     else nodes.push({ ...named, type: "Identity", attributes: {} });
   }
   return { opset: OPSET, nodes, inputs, outputs, values, constants, stored };
+}
+
+/** Values that are computed under the very name of an output, which then costs no copy: the first of its names. */
+function ownNames(outputs: Outputs, onDevice: boolean): ReadonlyMap<Value, string> {
+  const names = new Map<Value, string>();
+  for (const [name, output] of outputs) {
+    let value = output;
+    while (value.node.op.type === "WithGradient") value = value.node.inputs[0]!;
+    const given = inputOf(value) ?? storedOf(value) ?? constantOf(value);
+    if (given || decodesWeight(value.node) || (onDevice && value.dtype === "bool")) continue;
+    if (!names.has(value)) names.set(value, name);
+  }
+  return names;
 }
 
 const DECODERS: ReadonlySet<string> = new Set(["Cast", "DequantizeLinear", "LookUpBlocks"]);

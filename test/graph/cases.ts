@@ -523,6 +523,24 @@ export const cases: readonly Case[] = [
     (o, { x, scales }) => o.blockMatMul(x, codes("u8", [5, 4, 16], 320), scales, null, { rounded: false }),
     [],
   ),
+  row("blockSums: [3, 96] in blocks of 32", { x: normal(3, 96) }, (o, { x }) => o.blockSums(x, 32)),
+
+  // rotary.ts
+  ...(
+    [
+      ["whole heads", [2, 3, 4, 8], 4],
+      ["half of each head", [1, 2, 3, 8], 2],
+    ] as const
+  ).map(([name, shape, half]) => {
+    const [B, , T] = shape;
+    const angles = normal(B * T, half);
+    return row(
+      `rotary: ${name}`,
+      { x: normal(...shape), rows: spec("i64", [B, T], (_, i) => (i + 1) % (B * T)), cos: angles, sin: angles },
+      (o, { x, rows, cos, sin }) => o.rotary(x, rows, cos, sin),
+      ["x"],
+    );
+  }),
 
   // rule.ts
   row("withGradient: x² by hand", { x: normal(2, 3) }, (o, { x }) =>

@@ -411,6 +411,24 @@ const RULES: Readonly<Record<string, Rule>> = {
     };
     return [rowProducts(x!, (2 * codes!.shape[0]!) / K, (n, k) => weight(n * K + k))];
   },
+  BlockSums: ([x], attribute) => {
+    const block = attribute<number>("block");
+    return [
+      tensor([x!.shape[0]!, x!.shape[1]! / block], ([m, b]) =>
+        Array.from({ length: block }, (_, i) => at(x!, [m!, b! * block + i])).reduce((sum, each) => sum + each, 0),
+      ),
+    ];
+  },
+  RotaryEmbedding: ([x, rows, cos, sin]) => [
+    tensor(x!.shape, ([b, h, t, d]) => {
+      const half = cos!.shape[1]!;
+      if (d! >= 2 * half) return at(x!, [b!, h!, t!, d!]);
+      const pair = d! % half;
+      const [c, s] = [cos!, sin!].map((table) => at(table, [at(rows!, [b!, t!]), pair])) as [number, number];
+      const [first, second] = [at(x!, [b!, h!, t!, pair]), at(x!, [b!, h!, t!, pair + half])];
+      return d! < half ? first * c - second * s : second * c + first * s;
+    }),
+  ],
   BlockMatMul: ([x, codes, scales, zeros], attribute) => {
     const block = attribute<number>("block");
     const [N, , bytes] = codes!.shape as [number, number, number];

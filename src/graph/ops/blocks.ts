@@ -1,10 +1,11 @@
 /**
  * Matrices in blocks of a row's weights, each block with a scale: four or eight bits a weight. Letters: N rows (outputs),
- * K columns (inputs), b weights a block. None of these is differentiable in its codes; the input's gradient is a rule of
- * whoever builds the product.
+ * K columns (inputs), b weights a block. Products are not differentiable in their codes; the input's gradient is a
+ * rule of whoever builds the product.
  */
 
 import { apply, demand, type Op, type Value } from "../graph.ts";
+import { expand, reshape } from "./broadcast.ts";
 
 interface BlockAttributes {
   /** Weights a block. */
@@ -67,6 +68,24 @@ const BlockMatMul: Op<BlockMatMulAttributes> = {
     return [{ dtype: "f32", shape: [M!, N!] }];
   },
 };
+
+const BlockSums: Op<BlockAttributes> = {
+  type: "BlockSums",
+  infer: ([x], { block }) => {
+    const [M, K] = x!.shape;
+    demand(x!.shape.length === 2 && K! % block === 0, "BlockSums", `[${x!.shape}] in blocks of ${block}`);
+    return [{ dtype: x!.dtype, shape: [M!, K! / block] }];
+  },
+  gradient: ({ dy, x: [x], attributes: { block } }) => {
+    const [M, K] = x!.shape as [number, number];
+    return [reshape(expand(reshape(dy, [M, K / block, 1]), [M, K / block, block]), [M, K])];
+  },
+};
+
+/** Sums of x [M, K] over every `block` elements of a row: [M, K / block]. */
+export function blockSums(x: Value, block: number): Value {
+  return apply(BlockSums, [x], { block });
+}
 
 /** (codes − zeros) · scales + middles as float32 [N, K]: codes u4 or u8 [N, K], the others one a block [N, K / b]. */
 export function dequantizeBlocks(codes: Value, scales: Value, zeros: Value, middles: Value | null = null): Value {

@@ -47,7 +47,9 @@ const ReduceSum: Op<Axes> = {
 };
 
 export function reshape(x: Value, shape: readonly number[]): Value {
-  return sameShape(x.shape, shape) ? x : apply(Reshape, [x], { shape });
+  if (sameShape(x.shape, shape)) return x;
+  const from = x.node.op === Reshape ? x.node.inputs[0]! : x; // of two in a row the first says nothing
+  return sameShape(from.shape, shape) ? from : apply(Reshape, [from], { shape });
 }
 
 /** x broadcast to `shape`. */

@@ -13,5 +13,6 @@ export * from "./norm.ts";
 export * from "./quantise.ts";
 export * from "./reduce.ts";
 export * from "./resize.ts";
+export * from "./rotary.ts";
 export * from "./rule.ts";
 export * from "./turns.ts";
