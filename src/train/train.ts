@@ -14,7 +14,6 @@ import { hash2 } from "../tensor/random.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { clipFactor, createMoments } from "./adamw.ts";
 import { diagnosis, doneEvent, startEvent } from "./describe.ts";
-import { evaStart } from "./eva.ts";
 import { EVENTS_FILE, openEventLog } from "./event-log.ts";
 import type { EvalEvent, StepEvent, TrainEvent } from "./events.ts";
 import { supervised } from "./objective.ts";
@@ -24,7 +23,6 @@ import { type OrderOptions, rowsOfStep, stepsPerEpoch } from "./order.ts";
 import { preferenceLossOf, preferences } from "./preference-objective.ts";
 import { type Prepared, prepareRows, withMethod } from "./prepare.ts";
 import { planMemory } from "./recompute.ts";
-import { createSampler } from "./samples.ts";
 import { scheduleFactor } from "./schedule.ts";
 import { type History, listCheckpoints, loadState, type RunState, saveState } from "./state.ts";
 import { divergedFrom, evaluationsWithoutGain } from "./watch.ts";
@@ -48,7 +46,10 @@ export async function* trainHere(
   refuseOnDevice(options.precision, runtime);
   const levels = options.precision === "int8" ? await byteLevels(runtime) : 127;
   const rows = prepareRows(options, levels);
-  const run = withMethod(rows, await evaStart(rows, runtime));
+  // What few runs need is loaded by those: the first step of the others comes sooner.
+  const { configured } = rows;
+  const asksRows = configured?.peft_type === "LORA" && configured.init_lora_weights === "eva";
+  const run = withMethod(rows, asksRows ? await (await import("./eva.ts")).evaStart(rows, runtime) : null);
   const order: OrderOptions = { ...options, rows: run.data.examples.length };
   const total = options.maxSteps ?? Math.ceil(options.epochs * stepsPerEpoch(order));
   const state = startState(options, run, total);
@@ -100,7 +101,10 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const common = { runtime, session, ...computed };
   const reference = options.initAdapter === null ? null : { adapter, tensors: run.parameters };
   const objective = kind === null ? supervised(common) : preferences({ ...common, kind, options, reference });
-  const sampler = createSampler(options, run, { runtime, session, setup, adapter });
+  const sampler =
+    options.samplePrompts === null
+      ? null
+      : (await import("./samples.ts")).createSampler(options, run, { runtime, session, setup, adapter });
   const optimizer = await createOptimizer(runtime, state, options);
   const checkpoint = async (step: number): Promise<string> => {
     const [parameters, moments] = [await optimizer.readParameters(), await optimizer.readMoments()];
