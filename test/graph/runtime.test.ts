@@ -6,10 +6,12 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { gradient } from "../../src/autodiff/gradient.ts";
 import { constant, input, integers, scalar, stored, type Value } from "../../src/graph/graph.ts";
-import { add, cast, detach, div, exp, gatherRows, matMul, mul, neg, scale } from "../../src/graph/ops/index.ts";
+import { add, cast, conv2d, detach, div, exp, gatherRows, matMul, mul, neg, scale } from "../../src/graph/ops/index.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import { toOnnx } from "../../src/runtime/to-onnx.ts";
 import type { DType, TypedArray } from "../../src/tensor/dtype.ts";
+import { randomStream } from "../../src/tensor/random.ts";
+import { sizeOf } from "../../src/tensor/shape.ts";
 import type { StoredTensor, Tensor } from "../../src/tensor/tensor.ts";
 import { build, cases, weightedLoss } from "./cases.ts";
 import { expectClose } from "./close.ts";
@@ -76,6 +78,32 @@ describe("equals the oracle", () => {
       expect(result.dtype, name).toBe(value.dtype);
       expectClose(numbersOf(result), expected[i]!, TOLERANCE, name, CANCELLATION);
     });
+  });
+});
+
+describe("gradients of convolutions over images so large that they are convolutions themselves", () => {
+  test.each([
+    ["padded unevenly", [1, 2, 33, 34], [3, 2, 3, 2], { pads: [1, 0, 0, 1] }],
+    ["dilated", [2, 1, 32, 33], [2, 1, 2, 3], { dilation: 2, pads: [1, 2, 2, 0] }],
+    ["padded by more than the kernel", [1, 1, 32, 32], [1, 1, 2, 2], { pads: [2, 2, 2, 2] }],
+    ["stride 2", [1, 1, 33, 32], [2, 1, 3, 3], { stride: 2, pads: [1, 1, 1, 1] }],
+  ] as const)("%s", async (_name, shape, kernel, options) => {
+    const [x, w] = [input("x", "f32", shape, true), input("w", "f32", kernel)];
+    const y = conv2d(x, w, null, options);
+    const dy = input("dy", "f32", y.shape);
+    const dx = gradient(y, [x], dy)[0]!;
+    const random = randomStream(7);
+    const data = new Map(
+      [x, w, dy].map((value, i): [string, Float64Array] => [
+        ["x", "w", "dy"][i]!,
+        Float64Array.from({ length: sizeOf(value.shape) }, () => random.normal()),
+      ]),
+    );
+    const values = new Map([x, w, dy].map((value, i) => [["x", "w", "dy"][i]!, value]));
+    const feeds = new Map([...data].map(([name, numbers]) => [name, tensorOf(values.get(name)!, numbers)]));
+    const found = (await run(new Map([["dx", dx]]), feeds)).get("dx")!;
+    expect(found.shape).toEqual(shape);
+    expectClose(numbersOf(found), evaluate([dx], data)[0]!, TOLERANCE, "dx", CANCELLATION);
   });
 });
 

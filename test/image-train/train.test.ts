@@ -88,7 +88,7 @@ test("a run that was stopped and resumed leaves the same bytes; its files are re
     }
   }
   expect(two.metadata.get("modelspec.trigger_phrase")).toBe("zig");
-}, 60_000);
+}, 180_000);
 
 test("other options than the run's are refused when it is resumed", async () => {
   await expect(events(options("whole", { resume: true, r: 3, maxSteps: 5 }))).rejects.toThrow(/r: was 2, is 3/);
@@ -104,7 +104,7 @@ test("every tensor of UNet and text encoder can be trained, and the autoencoder'
   const vae = await events(options("vae", { ...held, evalData: null, method: "autoencoder", maxSteps: 6 }));
   const steps = vae.flatMap((each) => (each.event === "step" ? [each.loss] : []));
   expect(steps.at(-1)!).toBeLessThan(steps[0]!);
-}, 60_000);
+}, 180_000);
 
 test("images of the class join each step; samples are drawn on the way", async () => {
   const all = await events(
@@ -113,7 +113,7 @@ test("images of the class join each step; samples are drawn on the way", async (
   expect(all.find(({ event }) => event === "step")).toMatchObject({ images: 4 });
   const samples = all.flatMap((each) => (each.event === "sample" ? [each.path] : []));
   expect(samples.map((path) => existsSync(path))).toEqual([true, true]);
-}, 60_000);
+}, 180_000);
 
 test("images of the class that are missing are drawn by the base, once", async () => {
   const classData = join(folder, "class");
@@ -128,7 +128,7 @@ test("images of the class that are missing are drawn by the base, once", async (
   expect(readFileSync(join(classData, "class-00002.txt"), "utf8")).toBe("a tree\n");
   expect(drawn(await events(options("class-2", more)))).toEqual([]);
   await expect(events(options("class-3", { classPrompt: "a tree" }))).rejects.toThrow(/--class-data DIR/);
-}, 60_000);
+}, 180_000);
 
 test("Stable Diffusion XL: both text encoders, from a single-file checkpoint as well", async () => {
   const xl = join(import.meta.dirname, "../diffusion/pipelines/xl");
@@ -141,7 +141,7 @@ test("Stable Diffusion XL: both text encoders, from a single-file checkpoint as 
   const read = readImageLora(join(folder, "xl", "xl.safetensors"), openPipeline(xl));
   expect([read.unmatched, [...read.adapter.keys()]]).toEqual([[], ["text_encoder", "text_encoder_2", "unet"]]);
   expect(read.metadata.get("modelspec.architecture")).toBe("stable-diffusion-xl-v1-base/lora");
-}, 60_000);
+}, 180_000);
 
 test("a size that the model cannot have is refused", async () => {
   await expect(events(options("size", { resolution: 17 }))).rejects.toThrow(
