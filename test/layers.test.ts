@@ -14,7 +14,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   gguf: ["tensor", "files"],
   grammar: [],
   models: ["tensor", "files", "gguf", "graph", "autodiff"],
-  precision: ["tensor", "files", "graph", "runtime", "models"],
+  precision: ["tensor", "files", "gguf", "graph", "runtime", "models"],
   adapters: ["tensor", "files", "graph", "autodiff", "models", "data"],
   program: ["tensor", "files", "graph", "autodiff", "runtime", "data", "models", "adapters", "precision"],
   evaluate: ["tensor", "files", "graph", "runtime", "data", "models", "adapters", "precision", "program"],

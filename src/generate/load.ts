@@ -111,7 +111,7 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
     model,
     trace,
     runtime,
-    session: { threads, prepack: precision === "int4" },
+    session: { threads, prepack: precision === "int4" || precision === "native" },
     // A quantised base is read as it is; a device holds the weights itself.
     holdBytes: precision === "fp32" && !runtime.memory ? holdBytes : 0,
     fused,

@@ -7,13 +7,21 @@ import { FormatError } from "../errors.ts";
 import type { TensorEntry } from "../files/safetensors.ts";
 import { fromBfloat, fromHalf, toHalf } from "../tensor/half.ts";
 
-/** Writes the values of the block that begins at byte `at` to `out` from `to`. */
-type Block = (bytes: DataView, at: number, out: Float32Array, to: number) => void;
-
+/**
+ * A block of weights, w = code · scale + least, in parts of some elements with a scale each. Functions read from the byte
+ * `at` where the block begins.
+ */
 interface BlockKind {
   readonly elements: number;
   readonly bytes: number;
-  readonly read: Block;
+  /** Elements that share a scale. */
+  readonly part: number;
+  /** What codes take: those of four bits are 0 to 15 where there is a least number, else -8 to 7. */
+  readonly bits: 4 | 8;
+  code(bytes: DataView, at: number, element: number): number;
+  scale(bytes: DataView, at: number, part: number): number;
+  /** Null where it is zero. */
+  readonly least: ((bytes: DataView, at: number, part: number) => number) | null;
 }
 
 const round = Math.fround;
@@ -27,16 +35,15 @@ function simple({ minimum, fifth }: { readonly minimum: boolean; readonly fifth:
   return {
     elements: 32,
     bytes: codesAt + 16,
-    read: (bytes, at, out, to) => {
-      const scale = half(bytes, at);
-      const least = minimum ? half(bytes, at + 2) : -0; // which adds nothing, to a negative zero either
-      const high = fifth ? bytes.getUint32(at + head, true) : 0;
-      for (let i = 0; i < 32; i++) {
-        const byte = bytes.getUint8(at + codesAt + (i & 15));
-        const code = ((i < 16 ? byte & 15 : byte >> 4) | (((high >>> i) & 1) << 4)) - middle;
-        out[to + i] = round(scale * code) + least;
-      }
+    part: 32,
+    bits: fifth ? 8 : 4,
+    code: (bytes, at, i) => {
+      const byte = bytes.getUint8(at + codesAt + (i & 15));
+      const high = fifth ? (bytes.getUint8(at + head + (i >> 3)) >> (i & 7)) & 1 : 0;
+      return ((i < 16 ? byte & 15 : byte >> 4) | (high << 4)) - middle;
     },
+    scale: half,
+    least: minimum ? (bytes, at) => half(bytes, at + 2) : null,
   };
 }
 
@@ -53,61 +60,46 @@ function super32(fifth: boolean): BlockKind {
   return {
     elements: 256,
     bytes: codesAt + 128,
-    read: (bytes, at, out, to) => {
-      const [scale, least] = [half(bytes, at), half(bytes, at + 2)];
-      for (let j = 0; j < 8; j++) {
-        const [factor, minimum] = pair(bytes, at + 4, j);
-        const [step, offset] = [round(scale * factor), round(least * minimum)];
-        for (let i = 0; i < 32; i++) {
-          const byte = bytes.getUint8(at + codesAt + (j >> 1) * 32 + i);
-          const low = j & 1 ? byte >> 4 : byte & 15;
-          const high = fifth ? ((bytes.getUint8(at + 16 + i) >> j) & 1) << 4 : 0;
-          out[to + 32 * j + i] = round(step * (low | high)) - offset;
-        }
-      }
+    part: 32,
+    bits: fifth ? 8 : 4,
+    code: (bytes, at, i) => {
+      const [j, inner] = [i >> 5, i & 31];
+      const byte = bytes.getUint8(at + codesAt + (j >> 1) * 32 + inner);
+      const high = fifth ? ((bytes.getUint8(at + 16 + inner) >> j) & 1) << 4 : 0;
+      return (j & 1 ? byte >> 4 : byte & 15) | high;
     },
+    scale: (bytes, at, j) => round(half(bytes, at) * pair(bytes, at + 4, j)[0]),
+    least: (bytes, at, j) => -round(half(bytes, at + 2) * pair(bytes, at + 4, j)[1]),
   };
 }
 
 const eight: BlockKind = {
   elements: 32,
   bytes: 34,
-  read: (bytes, at, out, to) => {
-    const scale = half(bytes, at);
-    for (let i = 0; i < 32; i++) out[to + i] = scale * bytes.getInt8(at + 2 + i);
-  },
+  part: 32,
+  bits: 8,
+  code: (bytes, at, i) => bytes.getInt8(at + 2 + i),
+  scale: half,
+  least: null,
 };
 
 /** 6 bits, of which 4 lie in `ql` and 2 in `qh`; 16 signed scales. */
 const six: BlockKind = {
   elements: 256,
   bytes: 210,
-  read: (bytes, at, out, to) => {
-    const scale = half(bytes, at + 208);
-    for (let i = 0; i < 256; i++) {
-      const [side, inner] = [i >> 7, i & 127];
-      const low = bytes.getUint8(at + 64 * side + (inner & 63));
-      const high = bytes.getUint8(at + 128 + 32 * side + (inner & 31));
-      const code = ((inner < 64 ? low & 15 : low >> 4) | (((high >> (2 * (inner >> 5))) & 3) << 4)) - 32;
-      out[to + i] = round(scale * bytes.getInt8(at + 192 + (i >> 4))) * code;
-    }
+  part: 16,
+  bits: 8,
+  code: (bytes, at, i) => {
+    const [side, inner] = [i >> 7, i & 127];
+    const low = bytes.getUint8(at + 64 * side + (inner & 63));
+    const high = bytes.getUint8(at + 128 + 32 * side + (inner & 31));
+    return ((inner < 64 ? low & 15 : low >> 4) | (((high >> (2 * (inner >> 5))) & 3) << 4)) - 32;
   },
+  scale: (bytes, at, j) => round(half(bytes, at + 208) * bytes.getInt8(at + 192 + j)),
+  least: null,
 };
 
-function plain(size: number, value: (bytes: DataView, at: number) => number): BlockKind {
-  return {
-    elements: 1,
-    bytes: size,
-    read: (bytes, at, out, to) => {
-      out[to] = value(bytes, at);
-    },
-  };
-}
-
 const KINDS: Readonly<Record<string, BlockKind>> = {
-  F32: plain(4, (bytes, at) => bytes.getFloat32(at, true)),
-  F16: plain(2, half),
-  BF16: plain(2, (bytes, at) => fromBfloat(bytes.getUint16(at, true))),
   Q4_0: simple({ minimum: false, fifth: false }),
   Q4_1: simple({ minimum: true, fifth: false }),
   Q5_0: simple({ minimum: false, fifth: true }),
@@ -118,22 +110,104 @@ const KINDS: Readonly<Record<string, BlockKind>> = {
   Q6_K: six,
 };
 
+interface FloatKind {
+  readonly bytes: number;
+  value(bytes: DataView, at: number): number;
+}
+
+const FLOATS: Readonly<Record<string, FloatKind>> = {
+  F32: { bytes: 4, value: (bytes, at) => bytes.getFloat32(at, true) },
+  F16: { bytes: 2, value: half },
+  BF16: { bytes: 2, value: (bytes, at) => fromBfloat(bytes.getUint16(at, true)) },
+};
+
 /** Types whose numbers can be had. */
-export const READABLE: readonly string[] = Object.keys(KINDS);
+export const READABLE: readonly string[] = [...Object.keys(FLOATS), ...Object.keys(KINDS)];
+
+/** Whether a type holds blocks of codes. */
+export function isBlocked(storedType: string): boolean {
+  return Object.hasOwn(KINDS, storedType);
+}
 
 /** The numbers of a tensor's bytes. Throws FormatError for a type that is not read. */
 export function dequantiseGguf({ name, storedType, path }: TensorEntry, bytes: Uint8Array): Float32Array {
-  const kind = Object.hasOwn(KINDS, storedType) ? KINDS[storedType] : undefined;
-  if (!kind) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (Object.hasOwn(FLOATS, storedType)) {
+    const { bytes: size, value } = FLOATS[storedType]!;
+    return Float32Array.from({ length: bytes.byteLength / size }, (_, i) => value(view, i * size));
+  }
+  if (!isBlocked(storedType)) {
     throw new FormatError(
       `${path}: ${name} is stored as ${storedType}; read are ${READABLE.join(", ")}. Get the model in one of these.`,
     );
   }
-  const count = bytes.byteLength / kind.bytes;
-  const out = new Float32Array(count * kind.elements);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let i = 0; i < count; i++) kind.read(view, i * kind.bytes, out, i * kind.elements);
+  const kind = KINDS[storedType]!;
+  const out = new Float32Array((bytes.byteLength / kind.bytes) * kind.elements);
+  eachPart(kind, view, (at, part, to) => {
+    const scale = kind.scale(view, at, part);
+    const least = kind.least ? kind.least(view, at, part) : -0; // which adds nothing, to a negative zero either
+    for (let i = 0; i < kind.part; i++) {
+      out[to + i] = round(scale * kind.code(view, at, part * kind.part + i)) + least;
+    }
+  });
   return out;
+}
+
+/** A tensor's codes as products take them: w = (code − middle) · scale + offset, the middle 8 or 128. */
+export interface BlockSteps {
+  readonly bits: 4 | 8;
+  /** Elements that share a scale. */
+  readonly block: number;
+  /** Of four bits two a byte, the earlier one in the low half. */
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  /** Null where all are zero. */
+  readonly offsets: Float32Array | null;
+}
+
+/** What a tensor of this type takes in steps: bits of a code, elements that share a scale, whether there are offsets. */
+export function stepsFormat(storedType: string): {
+  readonly bits: 4 | 8;
+  readonly block: number;
+  readonly offset: boolean;
+} {
+  const { bits, part, least } = KINDS[storedType]!;
+  return { bits, block: part, offset: least !== null };
+}
+
+/** The codes of a tensor of blocks, and what they stand for: the very numbers of `dequantiseGguf`. */
+export function blockSteps(storedType: string, bytes: Uint8Array): BlockSteps {
+  const kind = KINDS[storedType]!;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const elements = (bytes.byteLength / kind.bytes) * kind.elements;
+  const codes = new Uint8Array((elements * kind.bits) / 8);
+  const scales = new Float32Array(elements / kind.part);
+  const offsets = kind.least ? new Float32Array(scales.length) : null;
+  const middle = kind.bits === 4 ? 8 : 128;
+  // Codes of four bits with a least number are 0 to 15 as they are; what the middle takes off, the offset gives back.
+  const kept = kind.bits === 4 && kind.least !== null;
+  eachPart(kind, view, (at, part, to) => {
+    const scale = kind.scale(view, at, part);
+    const index = to / kind.part;
+    scales[index] = scale;
+    if (offsets) offsets[index] = kind.least!(view, at, part) + (kept ? middle * scale : 0);
+    for (let i = 0; i < kind.part; i++) {
+      const code = kind.code(view, at, part * kind.part + i) + (kept ? 0 : middle);
+      if (kind.bits === 8) codes[to + i] = code;
+      else codes[(to + i) >> 1]! |= i & 1 ? code << 4 : code;
+    }
+  });
+  return { bits: kind.bits, block: kind.part, codes, scales, offsets };
+}
+
+/** Visits each part of each block: the block's first byte, the part's number in it, and its first element in all. */
+function eachPart(kind: BlockKind, view: DataView, visit: (at: number, part: number, to: number) => void): void {
+  const parts = kind.elements / kind.part;
+  for (let block = 0; block < view.byteLength / kind.bytes; block++) {
+    for (let part = 0; part < parts; part++) {
+      visit(block * kind.bytes, part, block * kind.elements + part * kind.part);
+    }
+  }
 }
 
 /** Numbers, a multiple of 32, as Q8_0 blocks. */

@@ -21,22 +21,22 @@ export function permutedHeads(
 
 /**
  * Rows [heads, 2, half] (the halves that rotate together lie apart, as Hugging Face has them) as [heads, half, 2], or
- * back. `columns` is the width of a row. Throws ModelError for rows that the heads cannot share.
+ * back. `columns` is the width of a row, in elements of `values`. Throws ModelError for rows that the heads cannot share.
  */
-export function permuteRows(
-  values: Float32Array,
+export function permuteRows<T extends Float32Array | Uint8Array>(
+  values: T,
   rows: number,
   columns: number,
   heads: number,
   back: boolean,
-): Float32Array {
+): T {
   if (rows % (2 * heads) !== 0) {
     throw new ModelError(
       `${rows} rows of queries or keys, which ${heads} heads cannot share. Give its own base as --model.`,
     );
   }
   const half = rows / heads / 2;
-  const out = new Float32Array(values.length);
+  const out = values.slice() as T;
   for (let row = 0; row < rows; row++) {
     const [head, inner] = [Math.floor(row / (2 * half)), row % (2 * half)];
     const pair = head * 2 * half + (inner % half) * 2 + Math.floor(inner / half);

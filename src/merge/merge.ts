@@ -32,7 +32,7 @@ export interface MergeInput {
   readonly dtype?: GgufType | null;
   readonly threads?: number;
   /** int4: merge into the numbers that four bits stand for, which an adapter trained on them fits best. */
-  readonly precision?: Exclude<Precision, "int8">;
+  readonly precision?: Exclude<Precision, "int8" | "native">;
   /** What four bits stand for. */
   readonly quantType?: QuantType;
   /** Folder for quantised copies and what is made of GGUF files; null: ~/.cache/lowrank. */

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { sampleFile } from "../files/fingerprint.ts";
+import { lastOf } from "../files/last-of.ts";
 import { openSafetensors, readTensor, type WritableTensor, writeSafetensors } from "../files/safetensors.ts";
 import type { Model } from "../models/open.ts";
 import type { ModelTrace } from "../models/trace.ts";
@@ -140,7 +141,11 @@ function cacheFile(
 }
 
 /** Heads in eight bits, blocks of 32: decoding reads all of them for every token. */
-function headBase(model: Model, trace: ModelTrace, { cacheDir }: Int4CacheOptions): [string, BlockMatrix][] {
+export function headBase(
+  model: Model,
+  trace: ModelTrace,
+  { cacheDir }: Pick<Int4CacheOptions, "cacheDir">,
+): [string, BlockMatrix][] {
   const heads = new Map<string, LinearSpec>();
   for (const module of trace.modules.values()) {
     if (module.kind !== "linear" || !module.head) continue;
@@ -274,16 +279,4 @@ function readBlocks({ name, out, in: width, block, layout, codes, scales, middle
   };
   const values = dequantiseBlocks(blocks, { type: quads ? "nf4" : "int4", block });
   return layout === "in,out" ? Float32Array.from(transpose(values, out, width)) : values;
-}
-
-/** Remembers the last result: tensors of one matrix are often written one after another. */
-function lastOf<A, R>(of: (argument: A) => R): (argument: A) => R {
-  let last: { readonly argument: A; readonly result: R } | null = null;
-  return (argument) => {
-    if (last?.argument !== argument) {
-      last = null; // freed before the next is made
-      last = { argument, result: of(argument) };
-    }
-    return last.result;
-  };
 }

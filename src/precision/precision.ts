@@ -9,8 +9,10 @@ import type { QuantType } from "./blocks.ts";
 import { quantiseModel } from "./cache.ts";
 import { int4Model } from "./int4-cache.ts";
 import type { Levels } from "./levels.ts";
+import { nativeModel } from "./native.ts";
 
-export const PRECISIONS = ["fp32", "int8", "int4"] as const;
+/** "native": the blocks of a GGUF file as they are. */
+export const PRECISIONS = ["fp32", "int8", "int4", "native"] as const;
 
 export type Precision = (typeof PRECISIONS)[number];
 
@@ -40,6 +42,7 @@ export function refuseOnDevice(precision: Precision, runtime: Runtime): void {
 export function atPrecision(model: Model, trace: ModelTrace, options: PrecisionOptions): Model {
   const { precision, levels, quantType, decoding = false } = options;
   if (precision === "fp32") return model;
+  if (precision === "native") return nativeModel(model, trace, { decoding });
   const cacheDir = options.cacheDir ?? defaultCacheFolder();
   return precision === "int8"
     ? quantiseModel(model, trace, { cacheDir, levels })

@@ -20,6 +20,9 @@ export interface LoweringOptions {
 
 export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOptions = {}): OnnxModel {
   let nodes: OnnxNode[] = [];
+  // ONNX Runtime runs what a node reads by descending place in the list: weights decoded at its beginning are decoded
+  // right before the node that reads them; decoded anywhere else, all of them would be before the first product.
+  let decoders: OnnxNode[] = [];
   const inputs = new Map<string, Value>();
   const constants = new Map<string, Tensor>();
   let values = new Map<string, ValueType>();
@@ -46,11 +49,11 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     return name;
   };
 
-  const lower = (node: Node, results: readonly string[]): void => {
+  const lower = (node: Node, results: readonly string[], into = nodes): void => {
     const emitter: Emitter = {
       emit: (type, from, attributes = {}, { domain = "", fresh: isFresh = false } = {}) => {
         const to = isFresh ? [fresh()] : results;
-        nodes.push({ type, domain, inputs: from, outputs: to, attributes });
+        into.push({ type, domain, inputs: from, outputs: to, attributes });
         return to[0]!;
       },
       list: (values) =>
@@ -65,7 +68,7 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     if (decodesWeight(value.node)) {
       if (device && value.node.op.type === "Cast") return nameOf(value.node.inputs[0]!);
       const results = value.node.outputs.map(fresh);
-      lower(value.node, results);
+      lower(value.node, results, decoders);
       return results[value.output]!;
     }
     const name = names.get(value);
@@ -95,8 +98,8 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
     outputs: made,
     attributes: { held, sliced, body },
   }: Node & { attributes: ScanAttributes }): void => {
-    const around = { nodes, values };
-    [nodes, values] = [[], new Map()];
+    const around = { nodes, decoders, values };
+    [nodes, decoders, values] = [[], [], new Map()];
     const slots = new Map<string, ValueType>();
     for (const value of body.inputs) {
       names.set(value, fresh());
@@ -115,8 +118,8 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
       }
       results.set(name, value);
     }
-    const inner = { nodes, values, inputs: slots, outputs: results };
-    ({ nodes, values } = around);
+    const inner = { nodes: [...decoders, ...nodes], values, inputs: slots, outputs: results };
+    ({ nodes, decoders, values } = around);
     nodes.push({
       type: "Scan",
       domain: "",
@@ -150,7 +153,7 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
       nodes.push({ ...named, type: "Cast", attributes: { to: BigInt(ELEMENT_CODE.bool) } });
     else nodes.push({ ...named, type: "Identity", attributes: {} });
   }
-  return { opset: OPSET, nodes, inputs, outputs, values, constants, stored };
+  return { opset: OPSET, nodes: [...decoders, ...nodes], inputs, outputs, values, constants, stored };
 }
 
 /** Values that are computed under the very name of an output, which then costs no copy: the first of its names. */

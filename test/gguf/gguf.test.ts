@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadTokenizer } from "../../src/data/tokenizer.ts";
 import { loadBase } from "../../src/generate/load.ts";
-import { dequantiseGguf, quantiseEight, READABLE } from "../../src/gguf/blocks.ts";
+import { blockSteps, dequantiseGguf, isBlocked, quantiseEight, READABLE, stepsFormat } from "../../src/gguf/blocks.ts";
 import { unpackGguf } from "../../src/gguf/unpack.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
@@ -26,6 +26,18 @@ test.each(Object.keys(blocks).filter((name) => READABLE.includes(name)))(
     expect(Buffer.from(found.buffer).equals(Buffer.from(floatsOf(values).buffer))).toBe(true);
   },
 );
+
+test.each(Object.keys(blocks).filter(isBlocked))("%s: its codes stand for the same numbers", (storedType) => {
+  const { bytes, values } = blocks[storedType]!;
+  const { bits, block, codes, scales, offsets } = blockSteps(storedType, bytesOf(bytes));
+  expect({ bits, block, offset: offsets !== null }).toEqual(stepsFormat(storedType));
+  floatsOf(values).forEach((value, i) => {
+    const code = bits === 8 ? codes[i]! - 128 : ((codes[i >> 1]! >> (4 * (i & 1))) & 15) - 8;
+    const at = Math.floor(i / block);
+    const found = code * scales[at]! + (offsets?.[at] ?? 0);
+    expect(Math.abs(found - value)).toBeLessThanOrEqual(1e-6 * (Math.abs(8 * scales[at]!) + Math.abs(value)));
+  });
+});
 
 test("Q8_0 is written as gguf.quants writes it", () => {
   const { bytes, values } = blocks["quantised Q8_0"]!;

@@ -1,6 +1,6 @@
 /** ONNX Runtime in float32 against the oracle: every case forward and backward, and what the lowering adds of its own. */
 
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -261,5 +261,22 @@ describe("stored tensors", () => {
     const casts = (y: Value): number => toOnnx(new Map([["y", y]])).nodes.filter(({ type }) => type === "Cast").length;
     expect(casts(add(neg(w), exp(w)))).toBe(2);
     expect(casts(neg(detach(w)))).toBe(1);
+  });
+
+  // ONNX Runtime chooses the order: all weights of a base decoded before its first layer would be the whole base in float32.
+  test("a 16-bit weight is decoded right before the product that reads it", async () => {
+    let y = input("x", "f32", [3, 3]);
+    for (let layer = 0; layer < 4; layer++) y = matMul(y, weight("bf16"), { transB: layer % 2 === 1 });
+    const profilePrefix = join(folder, "order");
+    const session = await nodeRuntime.open(new Map([["y", y]]), { threads: 1, profilePrefix });
+    await session.run(new Map([["x", { dtype: "f32", shape: [3, 3], data: new Float32Array(9) }]]));
+    await session.close();
+    const file = readdirSync(folder).find((name) => name.startsWith("order"))!;
+    const events = JSON.parse(readFileSync(join(folder, file), "utf8")) as {
+      name: string;
+      args?: { op_name?: string };
+    }[];
+    const ran = events.filter(({ name }) => name.endsWith("_kernel_time")).map(({ args }) => args!.op_name);
+    expect(ran.slice(0, 8).join(" ")).toBe("Cast MatMul Cast FusedMatMul Cast MatMul Cast FusedMatMul");
   });
 });
