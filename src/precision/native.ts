@@ -50,10 +50,11 @@ export function nativeModel(model: Model, trace: ModelTrace, { decoding }: { rea
   }
   // A session maps files of one folder: the head's copy has to lie there, too.
   const heads = decoding ? headBase(model, trace, { cacheDir: model.folder }) : [];
+  const base = { matrices: new Map([...matrices, ...heads]), groups: [] };
   return {
     ...model,
     weights: (stream, replaced) =>
-      int4Weights(checkpointWeights(model.source, stream, replaced), new Map([...matrices, ...heads]), {
+      int4Weights(checkpointWeights(model.source, stream, replaced), base, {
         trained: new Set(replaced?.keys()),
         rounded: decoding,
       }),
