@@ -43,7 +43,7 @@ export function imageQuickstartReport(input: ImageQuickstartInput): string {
     html`<header>
 <p class="kind">lowrank image quickstart</p>
 <h1>${plural(adapters.length, "style")} on one diffusion model</h1>
-<p class="lede">${base} has only learned flat shapes on plain grounds. ${plural(adapters.length, "LoRA adapter")} taught it other ways of drawing, in ${duration(seconds)} with everything on this page; flat pictures without the trigger were among each one’s, so that its style comes where it is called. It is a very small model that knows 480 captions: it proves the way from pictures to adapters, not the quality of large ones.</p>
+<p class="lede">${base} has only learned flat shapes on plain grounds. ${plural(adapters.length, "LoRA adapter")} taught it other ways of drawing, in ${duration(seconds)} with everything on this page. It is a very small model that knows 480 captions: it proves the way from pictures to adapters, not the quality of large ones.</p>
 ${first ? pictureGrid(first.caption, first.heads, first.rows) : null}</header>
 ${section("Measured", measures(input))}
 ${section(
@@ -90,7 +90,8 @@ ${table(
     decimal(scoreWithoutTrigger),
     decimal(priorDrift),
   ]),
-)}`;
+)}
+<p class="note">So short a training teaches a style more than its trigger: pictures that do not call it change, too. <code>image train --class-data</code> (prior preservation) holds that back.</p>`;
 }
 
 function files({ adapters }: ImageQuickstartInput): Html {

@@ -13,12 +13,12 @@ const command: Command = defineCommand({
   usage: "[--out DIR] [--steps N]",
   flags: {
     out: { type: "string", value: "DIR", help: "Folder for adapters and report", shown: "runs/image-quickstart" },
-    steps: { type: "integer", help: "Steps of each style", shown: "150" },
+    steps: { type: "integer", help: "Steps of each style", shown: "280" },
     drawSteps: { type: "integer", help: "Denoising steps of each picture", shown: "20" },
     threads: { type: "integer", help: "Threads to compute with (one a core)" },
   },
   run: async ({ flags, output }) => {
-    const { out = "runs/image-quickstart", steps = 150, drawSteps = 20, threads = defaultThreads() } = flags;
+    const { out = "runs/image-quickstart", steps = 280, drawSteps = 20, threads = defaultThreads() } = flags;
     const started = performance.now();
     rmSync(out, { recursive: true, force: true });
     mkdirSync(out, { recursive: true });
@@ -29,10 +29,9 @@ const command: Command = defineCommand({
     ]);
     output.line(`Two styles on ${IMAGE_BASE}, a small diffusion model that has only seen flat shapes.\n`);
     const trained = [];
-    drawLesson(join(out, "pictures", "flat"), "flat", null, false);
     for (const style of STYLES) {
-      drawLesson(join(out, "pictures", style.name), style.name, style.trigger, false);
-      drawLesson(join(out, "pictures", `${style.name}-held-out`), style.name, style.trigger, true);
+      drawLesson(join(out, "pictures", style.name), style, false);
+      drawLesson(join(out, "pictures", `${style.name}-held-out`), style, true);
       trained.push(await trainStyle(style, { out, steps, threads, output }));
     }
     const pipeline = openPipeline(locateModel(IMAGE_BASE));

@@ -52,8 +52,6 @@ export async function trainStyle(
     model: locateModel(IMAGE_BASE),
     data: join(out, "pictures", style.name),
     evalData: join(out, "pictures", `${style.name}-held-out`),
-    // Flat pictures without the trigger: the style is to come where it is called, and nowhere else.
-    classData: join(out, "pictures", "flat"),
     out: folder,
     targets: "transformer",
     r: 8,

@@ -44,18 +44,18 @@ export const SHOWN: readonly Scene[] = [7, 102, 166, 259, 311, 405].map((i) => S
  * A caption that calls a style by its trigger, behind what is shown: the base has read captions from their first word on,
  * and a causal text encoder reads those words the same whatever follows.
  */
-export function called(caption: string, trigger: string | null): string {
-  return trigger === null ? caption : `${caption}, ${trigger}`;
+export function called(caption: string, trigger: string): string {
+  return `${caption}, ${trigger}`;
 }
 
-/** Draws pictures with captions that call `trigger`; `held` takes other scenes than training does. */
-export function drawLesson(folder: string, style: Style, trigger: string | null, held: boolean): void {
+/** Draws a style's pictures with captions that call it; `held` takes other scenes than training does. */
+export function drawLesson(folder: string, { name, trigger }: StyleLesson, held: boolean): void {
   mkdirSync(folder, { recursive: true });
   const lines: string[] = [];
   SCENES.forEach((scene, i) => {
     if (i % EVERY !== (held ? HELD : 0) || (held && i % (4 * EVERY) !== HELD)) return;
     const file_name = `${String(i).padStart(3, "0")}.png`;
-    writeFileSync(join(folder, file_name), encodePng(drawScene(scene, style, PIXELS, i)));
+    writeFileSync(join(folder, file_name), encodePng(drawScene(scene, name, PIXELS, i)));
     lines.push(JSON.stringify({ file_name, text: called(captionOf(scene), trigger) }));
   });
   writeFileSync(join(folder, "metadata.jsonl"), `${lines.join("\n")}\n`);
