@@ -58,7 +58,16 @@ async function speed(from, sets, tokens = TOKENS) {
   return (sets.length * tokens * 1000) / (performance.now() - begun);
 }
 
-/** Medians of several ways, taken in turns, and the quartiles of each round's ratio to the first. */
+/** The mean of the rounds' ratios (geometric), between the ends of its 95 % confidence interval. */
+function interval(ratios) {
+  const logs = ratios.map(Math.log);
+  const mean = logs.reduce((a, b) => a + b, 0) / logs.length;
+  const variance = logs.reduce((sum, each) => sum + (each - mean) ** 2, 0) / Math.max(1, logs.length - 1);
+  const half = 2.09 * Math.sqrt(variance / logs.length); // Student's t of 20 rounds
+  return [mean - half, mean, mean + half].map((each) => Number(Math.exp(each).toFixed(3)));
+}
+
+/** Medians of several ways, taken in turns, and each round's ratio to the first: its quartiles, and its mean's interval. */
 async function inTurns(ways) {
   const names = Object.keys(ways);
   for (const name of names) await ways[name]();
@@ -69,7 +78,8 @@ async function inTurns(ways) {
     names.map((name) => {
       const ratios = taken[name].map((value, i) => value / taken[first][i]).toSorted((a, b) => a - b);
       const at = (share) => Number(ratios[Math.floor(share * (ratios.length - 1))].toFixed(3));
-      return [name, { tokensPerSecond: Number(median(taken[name]).toFixed(1)), ratio: [at(0.25), at(0.5), at(0.75)] }];
+      const tokensPerSecond = Number(median(taken[name]).toFixed(1));
+      return [name, { tokensPerSecond, ratio: [at(0.25), at(0.5), at(0.75)], interval: interval(ratios) }];
     }),
   );
 }
