@@ -4,7 +4,7 @@ import type { ComparisonResult } from "../compare/compare.ts";
 import { isCost } from "../compare/result.ts";
 import { type SummaryRow, summarise } from "../compare/summary.ts";
 import { lineChart, type Series } from "./chart.ts";
-import { byteSize, count, decimal, duration, percent, plural, significant } from "./format.ts";
+import { byteSize, count, decimal, duration, percent, plural, significant, spread } from "./format.ts";
 import { commandBlock, type Html, html, page, section } from "./html.ts";
 import { table } from "./table.ts";
 
@@ -51,7 +51,7 @@ function taskPart(rows: readonly SummaryRow[]): Html {
       row.method,
       row.rows === null ? "all" : count(row.rows),
       decimal(row.mean),
-      `${decimal(row.deviation)} (${row.seeds})`,
+      `${spread(row.deviation, row.seeds)} (${row.seeds})`,
       count(row.trainableParameters),
       percent(row.trainableParameters / row.totalParameters),
       byteSize(row.fileBytes),

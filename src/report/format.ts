@@ -83,3 +83,8 @@ function signed(text: string): string {
 function notFinite(value: number): string {
   return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "\u2212∞";
 }
+
+/** A standard deviation over runs; one run has none. */
+export function spread(deviation: number, runs: number): string {
+  return runs > 1 ? decimal(deviation) : "–";
+}

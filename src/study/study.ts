@@ -62,10 +62,13 @@ export interface Study {
 
 const RANDOM = "random";
 
+/** Layer 2 before layer 10. */
+const { compare: byNumber } = new Intl.Collator("en", { numeric: true });
+
 /** Throws UsageError for methods that are no plain LoRA, ModelError for a base that does not fit. */
 export function studyAdapters({ adapters, model, energy, r, onProgress }: StudyInput): Study {
   if (!(energy > 0 && energy <= 1)) throw new UsageError(`energy: found ${energy}, needed a share above 0, up to 1.`);
-  const files = adapters.map(({ name, path }) => ({ name, file: readLora(path) }));
+  const files = adapters.map(({ name, path }) => ({ name, file: inOrder(readLora(path)) }));
   const total = files.reduce((sum, { file }) => sum + file.modules.size, 0);
   let done = 0;
   const studied = files.map(({ name, file }): AdapterStudy => {
@@ -92,6 +95,10 @@ export function studyAdapters({ adapters, model, energy, r, onProgress }: StudyI
     };
   });
   return { base: model && folderName(model.folder), energy, adapters: studied, overlaps: overlapsOf(files) };
+}
+
+function inOrder(file: LoraFile): LoraFile {
+  return { ...file, modules: new Map([...file.modules].toSorted(([a], [b]) => byNumber(a, b))) };
 }
 
 function moduleStudy(

@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import type { RunResult } from "../../src/compare/result.ts";
+import { compareReport } from "../../src/report/compare-report.ts";
 import { quickstartReport } from "../../src/report/quickstart-report.ts";
 import { foldTargets } from "../../src/report/run.ts";
 import { trainReport } from "../../src/report/train-report.ts";
@@ -140,4 +142,29 @@ test("the quickstart's report stands without curves, samples and merge", () => {
 
 test("module names fold their numbers", () => {
   expect(foldTargets(["h.0.attn.c_attn", "h.11.attn.c_attn", "lm_head"])).toBe("h.*.attn.c_attn × 2, lm_head");
+});
+
+test("a comparison tells the spread over seeds, and that one seed has none", () => {
+  const run: RunResult = {
+    task: "prose",
+    method: "full",
+    seed: 0,
+    rows: null,
+    lr: 0.001,
+    metric: "loss",
+    quality: 2,
+    heldOut: 2,
+    trainableParameters: 10,
+    totalParameters: 10,
+    steps: 1,
+    seconds: 1,
+    tokensPerSecond: 1,
+    peakMemoryBytes: 1,
+    fileBytes: 1,
+    out: "runs/full",
+  };
+  const results = [run, { ...run, seed: 1, quality: 3 }, { ...run, method: "lora" }];
+  const text = check(compareReport({ model: EVIL, results, failures: [] }, "lowrank compare"));
+  expect(text).toContain("0.7071 (2)");
+  expect(text).toContain("– (1)");
 });

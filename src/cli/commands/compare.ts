@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ComparisonResult } from "../../compare/compare.ts";
 import type { InferenceTimes } from "../../compare/result.ts";
 import { summarise } from "../../compare/summary.ts";
-import { byteSize, count, decimal, significant } from "../../report/format.ts";
+import { byteSize, count, decimal, significant, spread } from "../../report/format.ts";
 import { resultOfChild, trainInChild } from "../child.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { commandLine } from "../command-line.ts";
@@ -93,7 +93,7 @@ const command: Command = defineCommand({
             row.method,
             row.rows === null ? "all" : count(row.rows),
             `${row.metric} ${decimal(row.mean)}`,
-            decimal(row.deviation),
+            spread(row.deviation, row.seeds),
             count(row.trainableParameters),
             byteSize(row.fileBytes),
             byteSize(row.peakMemoryBytes),
