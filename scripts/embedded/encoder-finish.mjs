@@ -30,7 +30,7 @@ const { loss, accuracy, targetTokens } = await evaluate({ model: target, data, t
 const lines = [
   "## Training",
   "",
-  `Trained from scratch with \`lowrank train --task masked-lm --method full\`: ${words}`,
+  `Trained with \`lowrank train --task masked-lm --method full\`: ${words}`,
   `On ${targetTokens.toLocaleString("en")} hidden tokens of the held-out text (15 %, float16 weights): loss ${loss.toFixed(3)} a token, ${(100 * accuracy).toFixed(1)} % right.`,
   "",
 ];
