@@ -1,7 +1,12 @@
 /** Generation speed of a base with adapters, and what changing the adapter between two requests costs. */
 
-import { loadBase } from "../generate/load.ts";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type LoadOptions, loadBase } from "../generate/load.ts";
+import { type Kernel, readProfiles } from "../runtime/profile.ts";
 import type { Runtime } from "../runtime/session.ts";
+import { typicalRun } from "./profile.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 
 export interface BenchGenerateOptions {
@@ -12,6 +17,19 @@ export interface BenchGenerateOptions {
   readonly maxTokens?: number;
   readonly repeats?: number;
   readonly threads?: number;
+  /** Arithmetic of the base. Default fp32. */
+  readonly precision?: NonNullable<LoadOptions["precision"]>;
+  /** Folder for quantised copies; null: ~/.cache/lowrank. */
+  readonly cacheDir?: string | null;
+  /** Whether operators are timed too, which slows every token. */
+  readonly profile?: boolean;
+}
+
+/** What a token spends in one type of operator. */
+export interface OperatorTime {
+  readonly type: string;
+  readonly count: number;
+  readonly milliseconds: number;
 }
 
 export interface BenchGenerate {
@@ -21,6 +39,8 @@ export interface BenchGenerate {
   readonly firstTokenMs: Spread;
   readonly tokensPerSecond: Spread;
   readonly peakMemoryBytes: number;
+  /** Operators of the token of middling time, longest first; null unless asked for. */
+  readonly profile: readonly OperatorTime[] | null;
 }
 
 export interface BenchSwitch {
@@ -35,11 +55,30 @@ const PROMPT = "The harbour lay quiet when the ship came in, and nobody on the q
 
 /** Greedy completions of one prompt with all adapters together; the first, which warms up, is left out. */
 export async function benchGenerate(
-  { model, adapters: paths = [], prompt = PROMPT, maxTokens = 64, repeats = 5, threads = 2 }: BenchGenerateOptions,
+  {
+    model,
+    adapters: paths = [],
+    prompt = PROMPT,
+    maxTokens = 64,
+    repeats = 5,
+    threads = 2,
+    precision = "fp32",
+    cacheDir = null,
+    profile = false,
+  }: BenchGenerateOptions,
   runtime: Runtime,
 ): Promise<BenchGenerate> {
+  const scratch = profile ? mkdtempSync(join(tmpdir(), "lowrank-bench-")) : null;
+  const traced: Runtime = scratch
+    ? {
+        ...runtime,
+        openSized: (graph, session) =>
+          runtime.openSized(graph, { ...session, profilePrefix: join(scratch, "profile") }),
+      }
+    : runtime;
   const begun = performance.now();
-  const base = await loadBase(model, { threads, prefixBytes: 0 }, runtime);
+  const base = await loadBase(model, { threads, prefixBytes: 0, precision, cacheDir }, traced);
+  let open = true;
   try {
     const adapters = await Promise.all(paths.map(async (path) => [await base.adapter(path), 1] as const));
     const loadSeconds = (performance.now() - begun) / 1000;
@@ -47,6 +86,8 @@ export async function benchGenerate(
     for (let i = 0; i <= repeats; i++) {
       runs.push(await base.complete({ prompt, maxTokens, temperature: 0, adapters }));
     }
+    await base.close(); // profiles are written at the end
+    open = false;
     const later = runs.slice(1);
     return {
       loadSeconds,
@@ -55,10 +96,26 @@ export async function benchGenerate(
       firstTokenMs: spreadOf(later.map(({ firstTokenMs }) => firstTokenMs)),
       tokensPerSecond: spreadOf(later.map(({ tokensPerSecond }) => tokensPerSecond)),
       peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+      profile: scratch ? operatorTimes(readProfiles(join(scratch, "profile"))) : null,
     };
   } finally {
-    await base.close();
+    if (open) await base.close();
+    if (scratch) rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Single tokens are the runs that there are most of. */
+function operatorTimes(runs: readonly (readonly Kernel[])[]): OperatorTime[] {
+  const byLength = new Map<number, (readonly Kernel[])[]>();
+  for (const run of runs.filter(({ length }) => length > 0))
+    byLength.set(run.length, [...(byLength.get(run.length) ?? []), run]);
+  const steps = [...byLength.values()].toSorted((a, b) => b.length - a.length)[0] ?? [];
+  const times = new Map<string, { count: number; milliseconds: number }>();
+  for (const { type, milliseconds } of typicalRun(steps)) {
+    const held = times.get(type) ?? { count: 0, milliseconds: 0 };
+    times.set(type, { count: held.count + 1, milliseconds: held.milliseconds + milliseconds });
+  }
+  return [...times].map(([type, time]) => ({ type, ...time })).toSorted((a, b) => b.milliseconds - a.milliseconds);
 }
 
 /** One token for each request: first the same adapter again and again, then each adapter in turn. */
