@@ -21,21 +21,28 @@ export interface Amplification {
   readonly factor: number;
 }
 
+type Shape = readonly [out: number, width: number];
+
 /** Extent up to which a weight is decomposed exactly; beyond, its largest singular values are sought by projections. */
 const EXACT = 128;
 const ITERATIONS = 12;
 
-/** W [out, in] and the decomposition of ΔW [out, in], with r of its directions. */
+/** The r largest singular directions of W [out, in]. */
+export function largestDirections(weight: Float32Array, [out, width]: Shape, r: number): Svd {
+  return Math.min(out, width) <= EXACT
+    ? truncate(svd(weight, out, width), out, width, r)
+    : randomisedSvd(weight, out, width, r, ITERATIONS, randomStream(1, out, width), r + 16);
+}
+
+/** W [out, in] with its own largest directions, r of them or more, and the decomposition of ΔW [out, in]. */
 export function amplification(
   weight: Float32Array,
-  [out, width]: readonly [number, number],
+  largest: Svd,
+  [out, width]: Shape,
   update: Svd,
   r: number,
 ): Amplification {
-  const own =
-    Math.min(out, width) <= EXACT
-      ? truncate(svd(weight, out, width), out, width, r)
-      : randomisedSvd(weight, out, width, r, ITERATIONS, randomStream(1, out, width), r + 16);
+  const own = truncate(largest, out, width, r);
   const directions = truncate(update, out, width, r);
   const k = directions.s.length;
   const left = randomBasis(k, out, 2).vectors; // [k, out]

@@ -7,7 +7,7 @@ import { folderName } from "../files/snapshot-path.ts";
 import type { Model } from "../models/open.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { type Svd, transpose } from "../tensor/linear-algebra.ts";
-import { type Amplification, amplification } from "./amplification.ts";
+import { type Amplification, amplification, largestDirections } from "./amplification.ts";
 import { decompose, rightVectors } from "./factor.ts";
 import { rankHolding, type Spectrum, spectrumOf } from "./spectrum.ts";
 import { expectedSimilarity, randomBasis, similarity } from "./subspace.ts";
@@ -70,6 +70,8 @@ export function studyAdapters({ adapters, model, energy, r, onProgress }: StudyI
   if (!(energy > 0 && energy <= 1)) throw new UsageError(`energy: found ${energy}, needed a share above 0, up to 1.`);
   const files = adapters.map(({ name, path }) => ({ name, file: inOrder(readLora(path)) }));
   const total = files.reduce((sum, { file }) => sum + file.modules.size, 0);
+  const most = Math.max(0, ...files.flatMap(({ file }) => [...file.modules.values()].map(({ rank }) => rank)));
+  const baseOf = model && baseWeights(model, Math.min(r ?? most, most));
   let done = 0;
   const studied = files.map(({ name, file }): AdapterStudy => {
     const modules = [...file.modules].map(([module, factors]): ModuleStudy => {
@@ -79,7 +81,9 @@ export function studyAdapters({ adapters, model, energy, r, onProgress }: StudyI
         factors,
         update,
         energy,
-        model && strengthening(model, module, factors, update, r),
+        baseOf && !factors.embedding && update.s[0]! > 0
+          ? strengthening(baseOf(module, factors), factors, update, r)
+          : null,
       );
       onProgress?.(++done, total);
       return study;
@@ -118,17 +122,31 @@ function moduleStudy(
   };
 }
 
-/** Amplification on the base's own weight; null for updates that are zero, and for embeddings. */
+/** A module's weight and its own largest directions, which all adapters are held against. */
+interface BaseWeight {
+  readonly weight: Float32Array;
+  readonly largest: Svd;
+}
+
+/** Gives modules' weights with `r` directions, which are sought once for each: a weight is read again, its directions are kept. */
+function baseWeights(model: Model, r: number): (module: string, factors: LowRank) => BaseWeight {
+  const known = new Map<string, Svd>();
+  return (module, { out, in: width }) => {
+    const weight = weightOf(model, module, out, width);
+    const largest = known.get(module) ?? largestDirections(weight, [out, width], Math.min(r, out, width));
+    known.set(module, largest);
+    return { weight, largest };
+  };
+}
+
+/** Amplification on the base's own weight. */
 function strengthening(
-  model: Model,
-  module: string,
-  factors: LowRank,
+  base: BaseWeight,
+  { out, in: width, rank }: LowRank,
   update: Svd,
   r: number | null,
-): Amplification | null {
-  const { out, in: width, embedding, rank } = factors;
-  if (embedding || !(update.s[0]! > 0)) return null;
-  return amplification(weightOf(model, module, out, width), [out, width], update, Math.min(r ?? rank, rank));
+): Amplification {
+  return amplification(base.weight, base.largest, [out, width], update, Math.min(r ?? rank, rank));
 }
 
 /** The module's matrix as [out, in]. GPT-2 stores it [in, out]; a square one is told by the architecture. */

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { amplification } from "../../src/study/amplification.ts";
+import { amplification, largestDirections } from "../../src/study/amplification.ts";
 import { decompose, rightVectors } from "../../src/study/factor.ts";
 import { rankHolding, spectrumOf } from "../../src/study/spectrum.ts";
 import { type Basis, expectedSimilarity, randomBasis, similarity } from "../../src/study/subspace.ts";
@@ -52,7 +52,9 @@ test.each(cases.map((each) => [`${each.shape}`, each] as const))(
     each.phi.flat().forEach((value, i) => {
       expect(Math.abs(phi[i]! - value)).toBeLessThan(1e-9);
     });
-    const found = amplification(Float32Array.from(each.W), each.shape, update, each.directions);
+    const W = Float32Array.from(each.W);
+    const largest = largestDirections(W, each.shape, Math.min(...each.shape));
+    const found = amplification(W, largest, each.shape, update, each.directions);
     for (const name of ["weightNorm", "updateNorm", "inUpdate", "inWeight", "factor"] as const) {
       expect(Math.abs(found[name] - each[name]) / each[name], name).toBeLessThan(1e-6);
     }
