@@ -5,7 +5,8 @@ import { lineChart, type Series } from "./chart.ts";
 import { count, decimal, percent, plural, significant } from "./format.ts";
 import { heatMap, heatScale } from "./heat-map.ts";
 import { commandBlock, type Html, html, page, section } from "./html.ts";
-import { keyFigures, table } from "./table.ts";
+import { meansByKind } from "./study-means.ts";
+import { foldedTable, keyFigures, table } from "./table.ts";
 
 /** Modules whose figures are drawn; tables list all. */
 const DRAWN = 6;
@@ -85,6 +86,13 @@ function spectra({ adapters }: Study): Html {
   const columns = ["Module", "Adapter", "Rank", "Effective rank", "Stable rank", "90 %", "99 %", "‖ΔW‖"];
   return html`<p>An update ΔW = (α / r)·B·A is a sum of r directions of falling weight, its singular values. Few large ones mean
 that a smaller rank would do.</p>${charts}${table(
+    "Means by kind of module",
+    columns.map((head, i) => ({ head, number: i > 1 })),
+    meansByKind(
+      adapters.flatMap(({ name, modules }) => modules.map((each) => ({ ...each, among: [name] }))),
+      (each) => [each.rank, each.effectiveRank, each.stableRank, each.rank90, each.rank99, each.norm],
+    ),
+  )}${foldedTable(
     "Every module: directions that hold 90 % and 99 % of the energy",
     columns.map((head, i) => ({ head, number: i > 1 })),
     rows,
@@ -116,13 +124,20 @@ function overlaps({ overlaps: all }: Study): Html | null {
     decimal(whole(each), 3),
     decimal(each.expected, 3),
   ]);
+  const columns = ["Module", "One", "Other", "φ(1, 1)", "φ of all", "random"].map((head, i) => ({
+    head,
+    number: i > 2,
+  }));
   return html`<p>φ(i, j) tells how much of the smaller of two spaces, the first i directions of one A and the first j of another,
 lies in the larger: 1 is all of it, 0 none. The paper's finding is that the first direction of two runs agrees while the others do
 not, so that a rank of 1 already catches what both learned.</p>${heatScale()}<div class="halves">${maps}</div>${table(
-    "Every pair: the first directions, and the whole spaces",
-    ["Module", "One", "Other", "φ(1, 1)", "φ of all", "random"].map((head, i) => ({ head, number: i > 2 })),
-    rows,
-  )}`;
+    "Means by kind of module: the first directions, and the whole spaces",
+    columns,
+    meansByKind(
+      all.map((each) => ({ ...each, among: [each.first, each.second] })),
+      (each) => [each.phi[0]![0]!, whole(each), each.expected],
+    ),
+  )}${foldedTable("Every pair", columns, rows)}`;
 }
 
 function whole({ phi }: Overlap): number {
@@ -154,6 +169,15 @@ function amplifications({ adapters, base }: Study): Html | null {
   return html`<p>UᵀWV is the weight of ${base ?? "the base"} seen along r directions: those of the update, its own largest ones, random
 ones. More along the update's than along random ones means that the update follows the weight; much less than along its own
 largest, that it picks directions which the weight does not stress. The factor ‖ΔW‖ / ‖UᵀWV‖ is how much they are strengthened.</p>${table(
+    "Means by kind of module",
+    columns.map((head, i) => ({ head, number: i > 1 })),
+    meansByKind(
+      adapters.flatMap(({ name, modules }) =>
+        modules.flatMap(({ module, amplification: found }) => (found ? [{ ...found, module, among: [name] }] : [])),
+      ),
+      (each) => [each.r, each.weightNorm, each.updateNorm, each.inUpdate, each.inWeight, each.inRandom, each.factor],
+    ),
+  )}${foldedTable(
     "‖UᵀWV‖ along three kinds of directions",
     columns.map((head, i) => ({ head, number: i > 1 })),
     rows,
@@ -171,7 +195,7 @@ function suggestions({ adapters, energy }: Study): Html {
     ]),
   );
   return html`<p>The fewest directions that hold ${percent(energy)} of each update's energy. <code>lowrank adapter resize PATH --energy
-${energy} --out DIR</code> writes an adapter of these ranks.</p>${table(
+${energy} --out DIR</code> writes an adapter of these ranks.</p>${foldedTable(
     "Rank by module",
     ["Module", "Adapter", "Rank", "Suggested", "Parameters then"].map((head, i) => ({ head, number: i > 1 })),
     rows,

@@ -11,6 +11,9 @@ export interface Column {
   readonly roomy?: boolean;
 }
 
+/** Rows that a reader still takes in at once. */
+const LONG = 24;
+
 /** A name and what it is; numbers are written with thousands separators. */
 export type Fact = readonly [name: string, value: string | number];
 
@@ -35,6 +38,13 @@ export function table(caption: string, columns: readonly Column[], rows: readonl
 <tbody>
 ${body}</tbody>
 </table></div>\n`;
+}
+
+/** As `table`, folded away when it is long: who wants every row opens it. */
+export function foldedTable(caption: string, columns: readonly Column[], rows: readonly (readonly Content[])[]): Html {
+  const whole = table(caption, columns, rows);
+  if (rows.length <= LONG) return whole;
+  return html`<details><summary>${caption}: ${count(rows.length)} rows</summary>${whole}</details>\n`;
 }
 
 /** Names beside values, which wrap; null when there are none. */
