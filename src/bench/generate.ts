@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LoadOptions, loadBase } from "../generate/load.ts";
 import { type Kernel, readProfiles } from "../runtime/profile.ts";
-import type { Runtime } from "../runtime/session.ts";
+import type { Runtime, SessionOptions } from "../runtime/session.ts";
 import { typicalRun } from "./profile.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 
@@ -69,13 +69,13 @@ export async function benchGenerate(
   runtime: Runtime,
 ): Promise<BenchGenerate> {
   const scratch = profile ? mkdtempSync(join(tmpdir(), "lowrank-bench-")) : null;
-  const traced: Runtime = scratch
-    ? {
-        ...runtime,
-        openSized: (graph, session) =>
-          runtime.openSized(graph, { ...session, profilePrefix: join(scratch, "profile") }),
-      }
-    : runtime;
+  const profiled = (session: SessionOptions): SessionOptions =>
+    scratch ? { ...session, profilePrefix: join(scratch, "profile") } : session;
+  const traced: Runtime = {
+    ...runtime,
+    open: (outputs, session) => runtime.open(outputs, profiled(session)),
+    openSized: (graph, session) => runtime.openSized(graph, profiled(session)),
+  };
   const begun = performance.now();
   const base = await loadBase(model, { threads, prefixBytes: 0, precision, cacheDir }, traced);
   let open = true;
