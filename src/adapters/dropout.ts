@@ -21,12 +21,13 @@ export function dropOut(x: Value, stream: Stream, module: string, rate: number):
   return where(keep, scale(x, 1 / (1 - rate)), scalar(0));
 }
 
-/** The shape for other sizes: of tokens [N, C], of the head's rows [M, C], or of attention [B, H, T, K]. */
+/** The shape for other sizes: of tokens [N, C], of the head's rows [M / chunks, C], or of attention [B, H, T, K]. */
 function sizedShape(shape: readonly number[], own: StreamSize): (size: StreamSize) => readonly number[] {
   const [first, heads = 0, , keys = 0] = shape;
   if (shape.length === 4) return ({ B, T }) => [B, heads, T, keys - own.T + T];
   if (first === own.N) return ({ N }) => shape.with(0, N);
-  return first === own.M ? ({ M }) => shape.with(0, M) : () => shape;
+  if (first === own.M) return ({ M }) => shape.with(0, M);
+  return first === own.M / own.chunks ? ({ M, chunks }) => shape.with(0, M / chunks) : () => shape;
 }
 
 /** One mask a module and shape: a module may be called with other numbers of rows, and again when recomputed. */

@@ -37,6 +37,8 @@ export interface StreamSize {
   readonly T: number;
   readonly N: number;
   readonly M: number;
+  /** Equal parts in which the head reads its rows. */
+  readonly chunks: number;
 }
 
 /** An input that the model wants computed from the layout before each run. */
@@ -58,6 +60,8 @@ export interface Stream {
   readonly T: number;
   readonly N: number;
   readonly M: number;
+  /** Equal parts in which it reads them. */
+  readonly chunks: number;
   /** Whether blocks are computed again in the backward pass instead of being kept. */
   readonly recompute: boolean;
   /** Whether the graph is for decoding alone: operators that save passes stand in for several. */
@@ -119,6 +123,8 @@ export interface StreamOptions {
   readonly S?: number;
   /** Rows that the head reads. */
   readonly M?: number;
+  /** Equal parts in which it reads them (1). */
+  readonly chunks?: number;
   readonly recompute?: boolean;
   readonly decoding?: boolean;
 }
@@ -126,7 +132,7 @@ export interface StreamOptions {
 export function createStream(
   B: number,
   T: number,
-  { S = 0, M = 0, recompute = false, decoding = false }: StreamOptions = {},
+  { S = 0, M = 0, chunks = 1, recompute = false, decoding = false }: StreamOptions = {},
 ): Stream {
   const N = B * T;
   const ids = input("ids", "i32", [N]);
@@ -145,6 +151,7 @@ export function createStream(
     T,
     N,
     M,
+    chunks,
     recompute,
     decoding,
     parts,
@@ -158,7 +165,7 @@ export function createStream(
     derive: (name, shapeOf, dtype, compute) => {
       const held = declared.get(name);
       if (held) return held;
-      const value = input(name, dtype, shapeOf({ B, T, N, M }));
+      const value = input(name, dtype, shapeOf({ B, T, N, M, chunks }));
       derived.set(name, { shapeOf, compute });
       declared.set(name, value);
       return value;
@@ -204,8 +211,12 @@ function buildMask({ B, T, positions, segments, past }: MaskParts, kind: MaskKin
   return where(seen, scalar(0), scalar(LOWEST));
 }
 
-/** The tensors to feed for a layout, of which the head reads M rows: its own arrays and everything derived. */
-export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout, M = 0): Map<string, Tensor> {
+/** The tensors to feed for a layout, of which the head reads M rows in chunks: its own arrays and everything derived. */
+export function streamInputs(
+  stream: Pick<Stream, "derived">,
+  layout: Layout,
+  { M, chunks }: Pick<StreamSize, "M" | "chunks"> = { M: 0, chunks: 1 },
+): Map<string, Tensor> {
   const N = layout.B * layout.T;
   const line = (data: Int32Array): Tensor => ({ dtype: "i32", shape: [N], data });
   const tensors = new Map<string, Tensor>([
@@ -215,7 +226,7 @@ export function streamInputs(stream: Pick<Stream, "derived">, layout: Layout, M 
     ["typeIds", line(layout.typeIds)],
     ["virtual", line(layout.virtual)],
   ]);
-  const size = { B: layout.B, T: layout.T, N, M };
+  const size = { B: layout.B, T: layout.T, N, M, chunks };
   for (const [name, { compute, shapeOf }] of stream.derived) tensors.set(name, compute(layout, shapeOf(size)));
   return tensors;
 }

@@ -47,6 +47,11 @@ export interface QuantisedMatrix {
   readonly backward: ByteMatrix | null;
   /** Whether it makes scores, whose gradient takes care (head.ts). */
   readonly head: boolean;
+  /**
+   * Whether its inputs are taken in two steps of eight bits. The last layer of a gated MLP reads products of two projections,
+   * of which a few are a thousand times larger than the rest of their row; one scale would round the rest to nothing.
+   */
+  readonly twice: boolean;
   readonly layout: "out,in" | "in,out";
 }
 
@@ -101,6 +106,7 @@ function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseO
   const { tensors } = openSafetensors(path);
   const named = (name: string): NamedTensor => ({ name, tensor: present(tensors, name, path) });
   const matrices = new Map<string, QuantisedMatrix>();
+  const width = commonWidth(linears);
   for (const module of modules) {
     const { spec, head } = module;
     const { name } = matrixOf(module.name, spec);
@@ -112,10 +118,18 @@ function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseO
       forward: bytes("forward"),
       backward: sidesOf(module).includes("backward") ? bytes("backward") : null,
       head,
+      twice: !spec.bias && spec.in > width, // the only wide inputs without a bias
       layout: spec.layout ?? "out,in",
     });
   }
   return { matrices, source: floatSource(tensors, path) };
+}
+
+/** Inputs of most layers: the width of the stream that they read. */
+function commonWidth(linears: readonly LinearModule[]): number {
+  const counts = new Map<number, number>();
+  for (const { spec } of linears) counts.set(spec.in, (counts.get(spec.in) ?? 0) + 1);
+  return [...counts].reduce((best, each) => (each[1] > best[1] ? each : best), [0, 0])[0]!;
 }
 
 /** Convolutions of one pixel, as the linear layers that they are. */

@@ -8,7 +8,7 @@ import { stored, type Value } from "../graph/graph.ts";
 import { add, mul } from "../graph/ops/arithmetic.ts";
 import { matMul } from "../graph/ops/matmul.ts";
 import { cast, transpose } from "../graph/ops/movement.ts";
-import { integerMatMul, type QuantizedRows, quantizeRows } from "../graph/ops/quantise.ts";
+import { integerMatMul, type QuantizedRows, quantizeRest, quantizeRows } from "../graph/ops/quantise.ts";
 import { withGradient } from "../graph/ops/rule.ts";
 import { toImage, toTokens } from "../models/image-layers.ts";
 import { isPointwise, type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
@@ -29,7 +29,9 @@ export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, 
     const { name } = matrixOf(module, spec);
     const matrix = matrices.get(name);
     if (!matrix || trained.has(name)) return base.linear(module, x, spec);
-    const forward = product(bytesOf(x), matrix.forward);
+    const bytes = bytesOf(x);
+    const first = product(bytes, matrix.forward);
+    const forward = matrix.twice ? add(first, product(quantizeRest(x, bytes), matrix.forward)) : first;
     const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
     const { backward, head } = matrix;
     return withGradient(biased, [x], (dy) => {

@@ -117,7 +117,7 @@ export function withWeights(batch: Batch, weights: readonly number[]): Batch {
 
 /** Every input of a program but the adapters' tensors. `draw` fixes the batch's random draws. */
 export function batchInputs(program: Program, batch: Batch, draw: number): Map<string, Tensor> {
-  return new Map([...streamInputs(program.stream, { ...batch.layout, draw }, batch.shape.M), ...batch.targets]);
+  return new Map([...streamInputs(program.stream, { ...batch.layout, draw }, batch.shape), ...batch.targets]);
 }
 
 function padded(values: readonly number[], count: number): Tensor {

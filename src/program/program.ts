@@ -106,12 +106,12 @@ interface Built {
 }
 
 function buildHead(
-  { model, task, adapters, shape: { B, T, M }, recompute = false, modelDropout = false }: ProgramOptions,
+  { model, task, adapters, shape: { B, T, M, chunks }, recompute = false, modelDropout = false }: ProgramOptions,
   training: boolean,
 ): Built {
   const head = headOf(model.architecture, task);
   if (!head) throw new ModelError(`internal: no ${task} head`);
-  const stream = createStream(B, T, { M, recompute });
+  const stream = createStream(B, T, { M, chunks, recompute });
   const parameter = parameterInputs();
   const mounted = mount(model, stream, adapters, parameter, training);
   const weights = training && modelDropout ? withModelDropout(mounted) : mounted;

@@ -42,7 +42,7 @@ test.each(Object.entries(references))("%s", async (name, { rates, ids, logits })
   const row = head.rows === "first" ? 0 : T - 1;
   const outputs = await session.run(
     new Map([
-      ...streamInputs(stream, { ...layout, draw: 0 }, 1),
+      ...streamInputs(stream, { ...layout, draw: 0 }, { M: 1, chunks: 1 }),
       ["rows", { dtype: "i32", shape: [1], data: Int32Array.of(row) }],
     ]),
   );
