@@ -463,6 +463,16 @@ export const cases: readonly Case[] = [
     [],
   ),
   row(
+    "quantizeRest: what bytes left of rows with one large number",
+    { x: normal(4, 8), size: given("f32", [8], [1, 1, 1, 400, 1, 1, 1, 1]) },
+    (o, { x, size }) => {
+      const wide = o.mul(x, size);
+      const { bytes, scales } = o.quantizeRest(wide, o.quantizeRows(wide));
+      return [o.cast(bytes, "f32"), scales];
+    },
+    [],
+  ),
+  row(
     "integerMatMul: [3, 70] · [70, 5], extremes included",
     {
       bytes: spec("u8", [3, 70], (random, i) => (i < 70 ? 255 : random.integer(256))),
