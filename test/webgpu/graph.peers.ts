@@ -29,8 +29,9 @@ const tensorOf = ({ dtype, shape }: Value, data: Float64Array): Tensor => ({
 /** Types that WebGPU does not compute with; programs use none of them there. */
 const FOREIGN: readonly DType[] = ["f64", "bf16", "i64", "u8", "i8", "u4", "i4"];
 
-/** Indices are int32 on WebGPU, as programs feed them. */
+/** Indices are int32 on WebGPU, as programs feed them; the rotation in one operator, which is decoding's on the CPU, takes int64. */
 function narrowed(each: Case): Case {
+  if (each.name.startsWith("rotary")) return each;
   const inputs = Object.entries(each.inputs).map(([name, spec]) => [
     name,
     spec.dtype === "i64" ? { ...spec, dtype: "i32" as const } : spec,
@@ -54,6 +55,10 @@ describe.each(known)("$name", (each) => {
     skip(
       topological(build(each).outputs).some(({ op }) => op.type === "LookUpBlocks"),
       "--precision int4 is refused",
+    );
+    skip(
+      topological(build(each).outputs).some(({ op }) => op.type === "Scan"),
+      "programs for WebGPU have turns laid out instead of a loop",
     );
     skip(foreign !== undefined, `WebGPU has no ${foreign}`);
     const built = build(each);
