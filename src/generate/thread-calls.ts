@@ -90,7 +90,7 @@ export async function computingThread<Facts, C extends Calls<C>>(worker: Worker)
   };
   const forget = (call: number): void => {
     calls.delete(call);
-    if (calls.size === 0) worker.unref();
+    if (calls.size === 0 && !closing) worker.unref(); // who closes waits for its end
   };
 
   async function* stream(name: PropertyKey, input: unknown, signal?: AbortSignal): AsyncGenerator<unknown, unknown> {

@@ -108,3 +108,18 @@ console.log((await base.complete({ prompt: "a", maxTokens: 2 })).completionToken
   const { stdout, status } = spawnSync(process.execPath, [file], { encoding: "utf8", timeout: 60_000 });
   expect({ stdout, status }).toEqual({ stdout: "2\n", status: 0 });
 });
+
+test("closing while an answer is under way waits for the thread's end, whenever the answer comes", () => {
+  const file = join(folder, "closing.mjs");
+  const source = [
+    `import { load } from ${JSON.stringify(DIST)};`,
+    `const base = await load(${JSON.stringify(MODEL)}, { threads: 1 });`,
+    "const answer = base.logits([1, 2, 3]).catch(() => {});",
+    "await base.close();",
+    "await answer;",
+    'console.log("closed");',
+  ];
+  writeFileSync(file, source.join("\n"));
+  const { stdout, status } = spawnSync(process.execPath, [file], { encoding: "utf8", timeout: 60_000 });
+  expect({ stdout, status }).toEqual({ stdout: "closed\n", status: 0 });
+});
