@@ -6,6 +6,7 @@
 import { once } from "node:events";
 import { parentPort, type Worker } from "node:worker_threads";
 import { LowrankError } from "../errors.ts";
+import { mailbox } from "../runtime/mailbox.ts";
 import { errorFrom, toWire, type WireError } from "../wire-error.ts";
 
 /** What a thread can be asked, by name. */
@@ -94,25 +95,15 @@ export async function computingThread<Facts, C extends Calls<C>>(worker: Worker)
   };
 
   async function* stream(name: PropertyKey, input: unknown, signal?: AbortSignal): AsyncGenerator<unknown, unknown> {
-    const waiting: Reply[] = [];
-    let wake: () => void = () => {};
+    const { put, take } = mailbox<Reply>();
     let done = false;
-    const call = open(name, input, (reply) => {
-      waiting.push(reply);
-      wake();
-    });
+    const call = open(name, input, put);
     const cancel = (): void => send({ kind: "cancel", call });
     if (signal?.aborted) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
     try {
       for (;;) {
-        const reply = waiting.shift();
-        if (!reply) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-          continue;
-        }
+        const reply = await take();
         done = reply.kind !== "piece";
         if (reply.kind === "piece") yield reply.piece;
         else if (reply.kind === "error") throw errorFrom(reply.error);

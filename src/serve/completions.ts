@@ -2,6 +2,7 @@
 
 import type { CompletionOptions } from "../generate/generate.ts";
 import { TOOL_MARKS, type ToolCall } from "../generate/tool-format.ts";
+import { mailbox } from "../runtime/mailbox.ts";
 import type { EngineThread } from "./engine-thread.ts";
 import { HttpError } from "./http-error.ts";
 import type { NamedToken, ServedCompletion, ServedPrompt } from "./protocol.ts";
@@ -90,14 +91,9 @@ function events(call: CompletionCall): AsyncGenerator<ChoiceEvent> {
 async function* merged(call: CompletionCall): AsyncGenerator<ChoiceEvent> {
   const stop = new AbortController();
   const signal = AbortSignal.any([call.signal, stop.signal]);
-  const waiting: (ChoiceEvent | { readonly error: unknown })[] = [];
-  let wake: () => void = () => {};
+  const { put, take } = mailbox<ChoiceEvent | { readonly error: unknown }>();
   let open = 0;
   let first = true;
-  const push = (event: (typeof waiting)[number]): void => {
-    waiting.push(event);
-    wake();
-  };
   const follow = async (index: number, prompt: ServedPrompt, choice: number): Promise<void> => {
     const { adapters, tools } = call;
     const seed = (call.options.seed ?? 0) + choice;
@@ -107,15 +103,15 @@ async function* merged(call: CompletionCall): AsyncGenerator<ChoiceEvent> {
       for (;;) {
         const { done, value } = await pieces.next();
         if (done) {
-          push({ index, completion: value });
+          put({ index, completion: value });
           return;
         }
         if (first) call.onFirst();
         first = false;
-        push({ index, piece: value });
+        put({ index, piece: value });
       }
     } catch (error) {
-      push({ error });
+      put({ error });
     }
   };
   const runs = call.prompts.flatMap((prompt, at) =>
@@ -125,14 +121,9 @@ async function* merged(call: CompletionCall): AsyncGenerator<ChoiceEvent> {
     }),
   );
   try {
-    while (open > 0 || waiting.length > 0) {
-      const event = waiting.shift();
-      if (!event) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        continue;
-      }
+    // A choice's completion is its last event: none is left to read when all of them are there.
+    while (open > 0) {
+      const event = await take();
       if ("error" in event) throw event.error;
       if (event.completion) {
         open--;

@@ -2,6 +2,7 @@
 
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { LowrankError } from "../errors.ts";
+import { mailbox } from "../runtime/mailbox.ts";
 import { errorFrom, toWire, type WireError } from "../wire-error.ts";
 
 /** A run under way: its events, once, in order. Leaving the iteration early ends the run without a checkpoint. */
@@ -28,29 +29,20 @@ interface WorkerInput<I> {
 export function runInWorker<I, E>(script: URL, input: I): WorkerRun<E> {
   const stop = new Int32Array(new SharedArrayBuffer(4));
   const worker = new Worker(script, { workerData: { input, stop } satisfies WorkerInput<I> });
-  const waiting: FromWorker<E>[] = [];
-  let wake: () => void = () => {};
-  const receive = (message: FromWorker<E>): void => {
-    waiting.push(message);
-    wake();
-  };
-  worker.on("message", receive);
+  const { put, take } = mailbox<FromWorker<E>>();
+  worker.on("message", put);
   worker.on("error", (error) =>
-    receive({ kind: "error", error: { name: "", message: error.message, stack: error.stack ?? "" } }),
+    put({ kind: "error", error: { name: "", message: error.message, stack: error.stack ?? "" } }),
   );
   worker.on("exit", (code) =>
-    receive({ kind: "error", error: { name: "", message: `the training thread ended with code ${code}`, stack: "" } }),
+    put({ kind: "error", error: { name: "", message: `the training thread ended with code ${code}`, stack: "" } }),
   );
 
   async function* events(): AsyncGenerator<E> {
     try {
       for (;;) {
-        const message = waiting.shift();
-        if (!message) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        } else if (message.kind === "event") yield message.event;
+        const message = await take();
+        if (message.kind === "event") yield message.event;
         else if (message.kind === "error") throw errorFrom(message.error);
         else return;
       }

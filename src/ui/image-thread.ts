@@ -2,6 +2,7 @@
 
 import { Worker } from "node:worker_threads";
 import { LowrankError } from "../errors.ts";
+import { mailbox } from "../runtime/mailbox.ts";
 import { errorFrom } from "../wire-error.ts";
 import type { DrawCall, DrawEvent, DrawerData, DrawerSettings, FromDrawer, ToDrawer } from "./image-messages.ts";
 
@@ -37,24 +38,16 @@ export function createDrawer(settings: DrawerSettings): Drawer {
   async function* run(call: DrawCall, signal: AbortSignal): AsyncGenerator<DrawEvent> {
     if (signal.aborted) return;
     const own = ++number;
-    const waiting: (FromDrawer | Error)[] = [];
-    let wake: () => void = () => {};
-    receive = (message) => {
-      waiting.push(message);
-      wake();
-    };
+    const { put, take } = mailbox<FromDrawer | Error>();
+    receive = put;
     worker ??= start();
     worker.postMessage({ number: own, call } satisfies ToDrawer);
     const cancel = (): void => void Atomics.store(cancelled, 0, own);
     signal.addEventListener("abort", cancel, { once: true });
     try {
       for (;;) {
-        const message = waiting.shift();
-        if (!message) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        } else if (message instanceof Error) throw message;
+        const message = await take();
+        if (message instanceof Error) throw message;
         else if (message.number !== own)
           continue; // of a call that was left
         else if ("error" in message) throw errorFrom(message.error);
