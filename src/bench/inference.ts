@@ -8,17 +8,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Example } from "../data/example.ts";
 import { LowrankError } from "../errors.ts";
-import { openAdapters, settleWithAdapters, virtualTokens } from "../evaluate/adapters.ts";
-import { scoreRows } from "../evaluate/scores.ts";
+import { openAdapters, settleWithAdapters } from "../evaluate/adapters.ts";
+import { createScorer, randomRows, type Scored } from "../evaluate/scorer.ts";
 import { writeMerged } from "../merge/merge.ts";
 import { openModel, traceChecked } from "../models/open.ts";
-import { logitsProgram, type MountedAdapter } from "../program/program.ts";
-import { createRunner } from "../program/runner.ts";
-import { batchFacts, lacksHead, openBase, type Setup } from "../program/setup.ts";
+import { lacksHead, openBase, type Setup } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import { classifies } from "../task.ts";
-import { randomStream } from "../tensor/random.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 import { type RatioInterval, ratioInterval, type Spread, spreadOf } from "./spread.ts";
 
 export interface BenchInferenceOptions {
@@ -45,12 +41,6 @@ export interface BenchInference {
 
 const WARM_UP = 2;
 
-interface Contestant {
-  readonly setup: Setup;
-  readonly mounted: readonly MountedAdapter[];
-  readonly tensors: ReadonlyMap<string, Tensor>;
-}
-
 /** Times the passes in turns, each turn in another order. Throws LowrankError for models or adapters that do not fit. */
 export async function benchInference(
   { model, adapters, rows = 4, tokens = 64, repeats = 15, threads = 2 }: BenchInferenceOptions,
@@ -62,9 +52,7 @@ export async function benchInference(
   const { setup, loaded } = settleWithAdapters(bare, opened, null);
   const scratch = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
   try {
-    const contestants = new Map<string, Contestant>([
-      ["unmerged", { setup, mounted: loaded.mounted, tensors: loaded.tensors }],
-    ]);
+    const contestants = new Map<string, Scored>([["unmerged", { setup, ...loaded }]]);
     if (!classifies(setup.task) || !lacksHead(bare.model, setup.task))
       contestants.set("base", { setup, mounted: [], tensors: new Map() });
     const weighted = loaded.adapters.map((adapter, i) => ({ ...choices[i]!, adapter }));
@@ -100,44 +88,29 @@ function isMergeable(write: () => void): boolean {
   }
 }
 
-/** Rows of random tokens, the same every time. */
-function randomRows({ model }: Setup, rows: number, tokens: number): Example[] {
-  const { vocabularySize, maxPositions } = model.config;
-  const length = Math.min(tokens, maxPositions ?? tokens);
-  return Array.from({ length: rows }, (_, row) => {
-    const random = randomStream(row, 0x1a7e);
-    return { ids: Int32Array.from({ length }, () => random.integer(vocabularySize)), line: row + 1 };
-  });
-}
-
 /** Milliseconds of each one's passes; turn i of one is the neighbour of turn i of every other. */
 async function timeInTurns(
-  contestants: ReadonlyMap<string, Contestant>,
+  contestants: ReadonlyMap<string, Scored>,
   examples: readonly Example[],
   { repeats, threads }: { readonly repeats: number; readonly threads: number },
   runtime: Runtime,
 ): Promise<Map<string, number[]>> {
-  const entries = [...contestants].map(([name, { setup, mounted, tensors }]) => {
-    const { model, task } = setup;
-    const runner = createRunner({
-      runtime,
-      session: { threads },
-      build: (shape) => logitsProgram({ model, task, adapters: mounted, shape }),
-    });
-    const facts = batchFacts(setup, virtualTokens(mounted));
-    return { name, runner, pass: () => scoreRows(runner, examples, facts, tensors), times: [] as number[] };
-  });
+  const entries = [...contestants].map(([name, scored]) => ({
+    name,
+    scorer: createScorer(scored, runtime, { threads }),
+    times: [] as number[],
+  }));
   try {
     for (let turn = -WARM_UP; turn < repeats; turn++) {
       for (let i = 0; i < entries.length; i++) {
-        const { pass, times } = entries[(i + turn + WARM_UP) % entries.length]!;
+        const { scorer, times } = entries[(i + turn + WARM_UP) % entries.length]!;
         const begun = performance.now();
-        await pass();
+        await scorer.score(examples);
         if (turn >= 0) times.push(performance.now() - begun);
       }
     }
     return new Map(entries.map(({ name, times }) => [name, times]));
   } finally {
-    for (const { runner } of entries) await runner.close();
+    for (const { scorer } of entries) await scorer.close();
   }
 }

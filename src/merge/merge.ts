@@ -6,19 +6,15 @@ import { type FloatType, mergedTensors, type WeightedAdapter } from "../adapters
 import type { Example } from "../data/example.ts";
 import { UsageError } from "../errors.ts";
 import { type AdapterChoice, openAdapters, settleWithAdapters, warnOfBases } from "../evaluate/adapters.ts";
-import { scoreRows } from "../evaluate/scores.ts";
+import { createScorer, randomRows, type Scored } from "../evaluate/scorer.ts";
 import { exportGguf, type GgufType } from "../gguf/export.ts";
 import { unpackGguf } from "../gguf/unpack.ts";
 import { checkpointTask, openModel, traceChecked } from "../models/open.ts";
 import type { QuantType } from "../precision/blocks.ts";
 import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
-import { logitsProgram, type MountedAdapter } from "../program/program.ts";
-import { createRunner } from "../program/runner.ts";
-import { batchFacts, openBase, type Setup } from "../program/setup.ts";
+import { openBase, type Setup } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
-import { randomStream } from "../tensor/random.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 import { saveFullModel } from "../train/save-full.ts";
 
 export interface MergeInput {
@@ -71,15 +67,10 @@ export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<Me
   const dtype = written?.dtype ?? writeMerged(setup, weighted, out, asked as FloatType | null);
   const merged = openModel(written?.folder ?? out);
   const mergedSetup: Setup = { ...setup, model: merged, trace: traceChecked(merged, setup.task) };
-  const probes = probeRows(setup);
-  const scores = (
-    at: Setup,
-    mounted: readonly MountedAdapter[],
-    tensors: ReadonlyMap<string, Tensor>,
-  ): Promise<Float32Array[]> => scoreAll({ setup: at, mounted, tensors, runtime, threads }, probes);
+  const probes = randomRows(setup, PROBE_ROWS, PROBE_TOKENS);
   const [before, after] = [
-    await scores(setup, loaded.mounted, loaded.tensors),
-    await scores(mergedSetup, [], new Map()),
+    await scoreAll({ setup, ...loaded }, probes, runtime, threads),
+    await scoreAll({ setup: mergedSetup, mounted: [], tensors: new Map() }, probes, runtime, threads),
   ];
   let maxAbsDiff = 0;
   before.forEach((row, i) => {
@@ -167,35 +158,17 @@ function refuseOwnFolder(folder: string, out: string): void {
   }
 }
 
-/** Rows of random tokens, the same every time. */
-function probeRows({ model }: Setup): Example[] {
-  const { vocabularySize, maxPositions } = model.config;
-  const length = Math.min(PROBE_TOKENS, maxPositions ?? PROBE_TOKENS);
-  return Array.from({ length: PROBE_ROWS }, (_, row) => {
-    const random = randomStream(row, 0x9906e);
-    return { ids: Int32Array.from({ length }, () => random.integer(vocabularySize)), line: row + 1 };
-  });
-}
-
-interface Scoring {
-  readonly setup: Setup;
-  readonly mounted: readonly MountedAdapter[];
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  readonly runtime: Runtime;
-  readonly threads: number;
-}
-
+/** The scores of every row, by a session that is closed again. */
 async function scoreAll(
-  { setup, mounted, tensors, runtime, threads }: Scoring,
+  scored: Scored,
   rows: readonly Example[],
+  runtime: Runtime,
+  threads: number,
 ): Promise<Float32Array[]> {
-  const { model, task } = setup;
-  const build = (shape: Parameters<typeof logitsProgram>[0]["shape"]): ReturnType<typeof logitsProgram> =>
-    logitsProgram({ model, task, adapters: mounted, shape });
-  const runner = createRunner({ runtime, session: { threads }, build });
+  const scorer = createScorer(scored, runtime, { threads });
   try {
-    return (await scoreRows(runner, rows, batchFacts(setup), tensors)).map(({ scores }) => scores);
+    return (await scorer.score(rows)).map(({ scores }) => scores);
   } finally {
-    await runner.close();
+    await scorer.close();
   }
 }
