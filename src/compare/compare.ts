@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { DataError, messageOf } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { readJsonObject } from "../files/json-file.ts";
+import { makeFolder } from "../files/make-folder.ts";
 import { locateModel } from "../models/locate.ts";
 import { openModel, weightsHash } from "../models/open.ts";
 import type { TrainEvent } from "../train/events.ts";
@@ -18,7 +19,7 @@ import {
   RunInterrupted,
   type RunResult,
 } from "./result.ts";
-import { type PlannedRun, planRun, type RunChoice } from "./runs.ts";
+import { contentsOf, type PlannedRun, planRun, type RunChoice } from "./runs.ts";
 
 /** Runs commands of lowrank, each in a process of its own, so that its peak of memory is its own. */
 export interface Commands {
@@ -48,7 +49,8 @@ const INFERENCE = "inference.json";
 
 /** Each finished run is kept under OUT/runs by the hash of its settings; a second call goes on from there. */
 export async function compare({ comparison, out, commands, onRun, onEvent }: CompareInput): Promise<ComparisonResult> {
-  const baseHash = weightsHash(openModel(locateModel(comparison.model)));
+  const contents = contentsOf(comparison, weightsHash(openModel(locateModel(comparison.model))));
+  makeFolder(out);
   const cells = comparison.tasks.flatMap((task) =>
     comparison.methods.flatMap((method) => comparison.rows.map((rows) => ({ task, method, rows }))),
   );
@@ -58,7 +60,7 @@ export async function compare({ comparison, out, commands, onRun, onEvent }: Com
   const failures: FailedRun[] = [];
   let done = 0;
   const attempt = async (choice: RunChoice): Promise<RunResult | null> => {
-    const run = planRun(comparison, choice, baseHash);
+    const run = planRun(comparison, choice, contents);
     const folder = join(out, "runs", run.key);
     try {
       const kept = join(folder, RESULT);

@@ -26,8 +26,20 @@ export interface RunChoice {
   readonly lr: number | null;
 }
 
-/** `baseHash` tells the base's content. */
-export function planRun(comparison: Comparison, choice: RunChoice, baseHash: string): PlannedRun {
+/** What the base and each task's files hold, as hashes. */
+export interface Contents {
+  readonly base: string;
+  readonly tasks: ReadonlyMap<ComparedTask, readonly (string | null)[]>;
+}
+
+/** Reads every file of the comparison once. Throws DataError for one that is not there. */
+export function contentsOf({ tasks }: Comparison, base: string): Contents {
+  const hashes = ({ data, evalData, test }: ComparedTask): (string | null)[] =>
+    [data, evalData, test].map((file) => file && hashFile(file));
+  return { base, tasks: new Map(tasks.map((task) => [task, hashes(task)])) };
+}
+
+export function planRun(comparison: Comparison, choice: RunChoice, contents: Contents): PlannedRun {
   const { task, method, seed, rows, lr } = choice;
   const train = {
     ...comparison.train,
@@ -40,8 +52,8 @@ export function planRun(comparison: Comparison, choice: RunChoice, baseHash: str
   const content = JSON.stringify([
     Object.entries(train).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     rows,
-    baseHash,
-    ...[task.data, task.evalData, task.test].map((file) => file && hashFile(file)),
+    contents.base,
+    ...contents.tasks.get(task)!,
     task.metric,
   ]);
   const hash = createHash("sha256").update(content).digest("hex").slice(0, 12);

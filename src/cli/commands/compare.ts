@@ -30,17 +30,14 @@ const command: Command = defineCommand({
       { RunInterrupted },
       { compareReport },
       { writeFileAtomic, writeJsonAtomic },
-      { makeFolder },
     ] = await Promise.all([
       import("../../compare/config.ts"),
       import("../../compare/compare.ts"),
       import("../../compare/result.ts"),
       import("../../report/compare-report.ts"),
       import("../../files/atomic.ts"),
-      import("../../files/make-folder.ts"),
     ]);
     const comparison = parseComparison(await readConfigFile(file!), file!);
-    makeFolder(flags.out);
     let label = "";
     let result: ComparisonResult;
     try {
