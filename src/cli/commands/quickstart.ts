@@ -70,7 +70,7 @@ const command: Command = defineCommand({
       const switchMs = measureSwitch(base.model, adapters[i]!);
       results.push({ ...each, mergeMaxAbsDiff: maxAbsDiff, switchMs });
       output.line(
-        `merged ${each.name}: logits differ from base + adapter by at most ${maxAbsDiff.toExponential(1)}; switching to it takes ${switchMs.toFixed(2)} ms`,
+        `merged ${each.name}: logits differ from base + adapter by at most ${maxAbsDiff.toExponential(1)}; switching to it takes ${switchMs.toPrecision(2)} ms`,
       );
     }
     const { model } = base;
