@@ -6,18 +6,15 @@
 import {
   type LanguageModelV3,
   type LanguageModelV3CallOptions,
-  type LanguageModelV3FinishReason,
   type LanguageModelV3StreamPart,
-  type LanguageModelV3Usage,
   NoSuchModelError,
   type ProviderV3,
 } from "@ai-sdk/provider";
 import { folderName } from "../files/snapshot-path.ts";
 import { type BaseThread, type LoadedAdapter, startBase } from "../generate/base-thread.ts";
-import type { Completion } from "../generate/generate.ts";
 import type { LoadOptions } from "../generate/load.ts";
-import type { Piece } from "../generate/sequence.ts";
 import { setNames } from "../generate/set-names.ts";
+import { streamParts, wholeAnswer } from "./answer.ts";
 import { callOf, type Kind } from "./call.ts";
 
 export interface LowrankSettings extends Omit<LoadOptions, "adapters" | "mode"> {
@@ -99,10 +96,11 @@ interface Opened {
 
 function languageModel(modelId: string, kind: Kind, open: () => Promise<Opened>): LanguageModelV3 {
   const begin = async (given: LanguageModelV3CallOptions, signal: AbortSignal) => {
-    const { prompt, options, warnings } = callOf(given, kind);
     const { base, adapters } = await open();
+    const { prompt, options, tools, warnings } = callOf(given, kind, base.toolFormat);
     signal.throwIfAborted();
-    return { pieces: base.generate({ ...prompt, ...options, adapters, signal }), warnings };
+    const pieces = base.generate({ ...prompt, ...options, adapters, signal });
+    return { answering: { pieces, tools, signal }, warnings: [...warnings] };
   };
   return {
     specificationVersion: "v3",
@@ -110,26 +108,22 @@ function languageModel(modelId: string, kind: Kind, open: () => Promise<Opened>)
     modelId,
     supportedUrls: {},
     async doGenerate(given) {
-      const signal = given.abortSignal ?? new AbortController().signal;
-      const { pieces, warnings } = await begin(given, signal);
-      for (;;) {
-        const { done, value } = await pieces.next();
-        if (!done) continue;
-        if (value.finishReason === "cancelled") throw signal.reason;
-        const content = value.text === "" ? [] : [{ type: "text" as const, text: value.text }];
-        return { content, finishReason: reasonOf(value), usage: usageOf(value), warnings };
-      }
+      const { answering, warnings } = await begin(given, given.abortSignal ?? new AbortController().signal);
+      return { ...(await wholeAnswer(answering)), warnings };
     },
     async doStream(given) {
       const left = new AbortController();
       const signal = given.abortSignal ? AbortSignal.any([given.abortSignal, left.signal]) : left.signal;
-      const { pieces, warnings } = await begin(given, signal);
-      // What a call does wrong shows before its first token: it fails as a whole, not inside the stream.
-      const first = await pieces.next();
-      const parts = streamParts(first, pieces, signal);
+      const { answering, warnings } = await begin(given, signal);
+      const parts = streamParts(answering);
+      // What a call does wrong shows before its first part: it fails as a whole, not inside the stream.
+      const first = await parts.next();
       return {
         stream: new ReadableStream<LanguageModelV3StreamPart>({
-          start: (controller) => controller.enqueue({ type: "stream-start", warnings }),
+          start: (controller) => {
+            controller.enqueue({ type: "stream-start", warnings });
+            if (!first.done) controller.enqueue(first.value);
+          },
           async pull(controller) {
             const { done, value } = await parts.next();
             if (done) controller.close();
@@ -139,39 +133,6 @@ function languageModel(modelId: string, kind: Kind, open: () => Promise<Opened>)
         }),
       };
     },
-  };
-}
-
-async function* streamParts(
-  first: IteratorResult<Piece, Completion>,
-  pieces: AsyncGenerator<Piece, Completion>,
-  signal: AbortSignal,
-): AsyncGenerator<LanguageModelV3StreamPart, void> {
-  const id = "0";
-  let begun = false;
-  for (let next = first; ; next = await pieces.next()) {
-    if (!next.done) {
-      if (next.value.text === "") continue;
-      if (!begun) yield { type: "text-start", id };
-      begun = true;
-      yield { type: "text-delta", id, delta: next.value.text };
-      continue;
-    }
-    if (next.value.finishReason === "cancelled") throw signal.reason;
-    if (begun) yield { type: "text-end", id };
-    yield { type: "finish", finishReason: reasonOf(next.value), usage: usageOf(next.value) };
-    return;
-  }
-}
-
-function reasonOf({ finishReason }: Completion): LanguageModelV3FinishReason {
-  return { unified: finishReason === "cancelled" ? "other" : finishReason, raw: finishReason };
-}
-
-function usageOf({ promptTokens, completionTokens }: Completion): LanguageModelV3Usage {
-  return {
-    inputTokens: { total: promptTokens, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
-    outputTokens: { total: completionTokens, text: completionTokens, reasoning: undefined },
   };
 }
 

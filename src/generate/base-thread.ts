@@ -6,6 +6,7 @@ import type { Completion, GenerateOptions } from "./generate.ts";
 import type { GeneratingBase, GenerationLoad, LoadOptions } from "./load.ts";
 import type { Piece } from "./sequence.ts";
 import { type ComputingThread, computingThread } from "./thread-calls.ts";
+import type { ToolFormat } from "./tool-format.ts";
 
 /** An adapter that a base has loaded, for that base's generations. It is freed with the last reference to it. */
 export interface LoadedAdapter {
@@ -19,6 +20,12 @@ export type BaseThread = GeneratingBase<LoadedAdapter>;
 export interface BaseSettings {
   readonly name: string;
   readonly options: LoadOptions;
+}
+
+/** What the thread tells of its base when it is ready. */
+export interface BaseFacts {
+  readonly load: GenerationLoad;
+  readonly toolFormat: ToolFormat | null;
 }
 
 /** Numbers of loaded adapters, and their weights. */
@@ -43,8 +50,8 @@ export interface BaseCalls {
 export async function startBase(name: string, options: LoadOptions): Promise<BaseThread> {
   const workerData: BaseSettings = { name, options };
   const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
-  const thread: ComputingThread<GenerationLoad, BaseCalls> = await computingThread(worker);
-  let load = thread.facts;
+  const thread: ComputingThread<BaseFacts, BaseCalls> = await computingThread(worker);
+  let { load } = thread.facts;
   let count = 0;
   const numbers = new WeakMap<LoadedAdapter, number>();
   let closed = false;
@@ -71,6 +78,7 @@ export async function startBase(name: string, options: LoadOptions): Promise<Bas
   }
 
   return {
+    toolFormat: thread.facts.toolFormat,
     adapter: async (path) => {
       const number = ++count;
       await thread.ask("load", { adapter: number, path });

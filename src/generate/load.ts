@@ -19,6 +19,7 @@ import { type AdapterMode, settleMode } from "./modes.ts";
 import { createPrefixCache } from "./prefix-cache.ts";
 import { createScheduler } from "./scheduler.ts";
 import type { Piece } from "./sequence.ts";
+import { type ToolFormat, toolFormatOf } from "./tool-format.ts";
 
 export interface LoadOptions {
   /** Threads to compute with. Default 0: one a core. */
@@ -52,6 +53,8 @@ export interface LoadOptions {
 
 /** A base that writes text; adapters are its own `A`. */
 export interface GeneratingBase<A> {
+  /** How the model writes calls of tools, told from its chat template; null where it shows none. */
+  readonly toolFormat: ToolFormat | null;
   /** An adapter of a PEFT folder, checked against the base. It may be used in any generation, with any weight. */
   adapter(path: string): Promise<A>;
   /** Pieces of a completion as they come; the generator returns the whole. Many may run at once and take turns. */
@@ -126,6 +129,7 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   return {
     model,
     tokenizer: base.tokenizer,
+    toolFormat: toolFormatOf(base.tokenizer?.chatTemplate ?? null),
     adapter: async (path) => open(path),
     generate,
     complete: async (request) => {

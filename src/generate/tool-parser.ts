@@ -17,6 +17,26 @@ export interface ToolParser {
   end(): ToolText;
 }
 
+/** The tools of a request to a model that can call them. */
+export interface ToolUse {
+  readonly format: ToolFormat;
+  readonly names: ReadonlySet<string>;
+  /** Calls that the caller takes; what comes behind them is left out. */
+  readonly most: number;
+}
+
+/** A parser of one completion's text for the tools of its request. */
+export function toolReader({ format, names, most }: ToolUse): ToolParser {
+  const { push, end } = toolParser(format, names);
+  let left = most;
+  const taken = ({ text, calls }: ToolText): ToolText => {
+    const kept = { text: left > 0 ? text : "", calls: calls.slice(0, left) };
+    left -= kept.calls.length;
+    return kept;
+  };
+  return { push: (text) => taken(push(text)), end: () => taken(end()) };
+}
+
 /** Marks before and after calls; without one after them, they reach to the end of the text. */
 const BETWEEN: Readonly<Record<ToolFormat, readonly [open: string, close: string | null]>> = {
   hermes: ["<tool_call>", "</tool_call>"],

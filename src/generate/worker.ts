@@ -4,18 +4,18 @@ import { workerData } from "node:worker_threads";
 import type { Adapter } from "../adapters/adapter.ts";
 import { runtimeOn } from "../runtime/devices.ts";
 import type { WeightedAdapter } from "./adapter-set.ts";
-import type { BaseCalls, BaseSettings, NumberedAdapters } from "./base-thread.ts";
-import { type GenerationLoad, loadBase } from "./load.ts";
+import type { BaseCalls, BaseFacts, BaseSettings, NumberedAdapters } from "./base-thread.ts";
+import { loadBase } from "./load.ts";
 import { answerCalls, emitAll } from "./thread-calls.ts";
 
-await answerCalls<GenerationLoad, BaseCalls>(async () => {
+await answerCalls<BaseFacts, BaseCalls>(async () => {
   const { name, options } = workerData as BaseSettings;
   const base = await loadBase(name, options, runtimeOn(options.device ?? "cpu"));
   const loaded = new Map<number, Adapter>();
   const weighted = (adapters: NumberedAdapters): WeightedAdapter[] =>
     adapters.map(([number, weight]) => [loaded.get(number)!, weight]);
   return {
-    facts: base.load(),
+    facts: { load: base.load(), toolFormat: base.toolFormat },
     answers: {
       load: async ({ adapter, path }) => {
         loaded.set(adapter, await base.adapter(path));

@@ -3,7 +3,9 @@
 import { randomUUID } from "node:crypto";
 import type { Context, Hono } from "hono";
 import type { CompletionOptions } from "../generate/generate.ts";
+import { demandedUse } from "../generate/tool-form.ts";
 import type { ToolFormat } from "../generate/tool-format.ts";
+import type { ToolUse } from "../generate/tool-parser.ts";
 import { answer, type CompletionCall, chunks } from "./completions.ts";
 import { eventStream } from "./event-stream.ts";
 import type { ServedPrompt } from "./protocol.ts";
@@ -19,7 +21,6 @@ import {
 } from "./requests.ts";
 import type { Usage } from "./responses.ts";
 import { jsonBody, type Served, setOf, type Underway } from "./served.ts";
-import type { ToolUse } from "./tool-events.ts";
 
 /** Tokens of a completion whose request names no number: as vLLM, 16 for a text, what fits for a chat. */
 const COMPLETION_TOKENS = 16;
@@ -109,9 +110,8 @@ async function complete(
 function toolUse(request: CompletionRequest | ChatRequest, format: ToolFormat | null): ToolUse | null {
   if (!("messages" in request) || request.tool_choice === "none") return null;
   const demanded = demandedTools(request);
-  const names = new Set((demanded ?? request.tools)?.map((tool) => tool.function.name));
-  // What must be a call is held to its JSON alone, which Llama's format takes without marks.
-  if (demanded) return { format: "llama", names, most: 1 };
+  if (demanded) return demandedUse(demanded.map((tool) => tool.function));
   if (format === null) return null;
+  const names = new Set(request.tools?.map((tool) => tool.function.name));
   return names.size === 0 ? null : { format, names, most: request.parallel_tool_calls === false ? 1 : Infinity };
 }

@@ -2,6 +2,7 @@
 
 import type { CompletionOptions } from "../generate/generate.ts";
 import { TOOL_MARKS, type ToolCall } from "../generate/tool-format.ts";
+import type { ToolUse } from "../generate/tool-parser.ts";
 import { mailbox } from "../runtime/mailbox.ts";
 import type { EngineThread } from "./engine-thread.ts";
 import { HttpError } from "./http-error.ts";
@@ -17,7 +18,7 @@ import {
   usageOf,
   wholeAnswer,
 } from "./responses.ts";
-import { type ChoiceEvent, type ToolUse, withToolCalls } from "./tool-events.ts";
+import { type ChoiceEvent, withToolCalls } from "./tool-events.ts";
 
 export interface CompletionCall {
   readonly thread: Pick<EngineThread, "generate">;

@@ -1,4 +1,4 @@
-/** What a request holds its answers to: OpenAI's `response_format`, vLLM's names of the same, and tools that must be called. */
+/** What a request holds its answers to: OpenAI's `response_format`, and vLLM's names of the same. */
 
 import { z } from "zod";
 import type { TextForm } from "../generate/form.ts";
@@ -77,22 +77,4 @@ function schemaIn(given: Schema | string): unknown {
   } catch {
     throw new HttpError(400, "guided_json: the schema is no JSON.");
   }
-}
-
-/** A tool with the JSON schema of its arguments. */
-export interface CallableTool {
-  readonly name: string;
-  readonly parameters?: unknown;
-}
-
-/** A call of one of the tools, as {"name", "arguments"}. */
-export function callForm(tools: readonly CallableTool[]): TextForm {
-  const definitions: Record<string, unknown> = {};
-  const calls = tools.map(({ name, parameters = { type: "object" } }) => {
-    const { $defs, ...own } = parameters as { readonly $defs?: object };
-    Object.assign(definitions, $defs); // their references are to the root
-    const properties = { name: { const: name }, arguments: own };
-    return { type: "object", properties, required: ["name", "arguments"], additionalProperties: false };
-  });
-  return { schema: { anyOf: calls, $defs: definitions } };
 }

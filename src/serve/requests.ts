@@ -4,9 +4,10 @@ import { z } from "zod";
 import type { TextForm } from "../generate/form.ts";
 import type { CompletionOptions } from "../generate/generate.ts";
 import { setNames } from "../generate/set-names.ts";
+import { callForm } from "../generate/tool-form.ts";
 import { HttpError } from "./http-error.ts";
 import type { Message, ServedPrompt } from "./protocol.ts";
-import { callForm, FORM_FIELDS, type FormFields, formOf } from "./request-form.ts";
+import { FORM_FIELDS, type FormFields, formOf } from "./request-form.ts";
 
 /** Sizes beyond which a request is a mistake or an attack. */
 const MOST = {

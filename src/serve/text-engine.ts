@@ -6,7 +6,6 @@ import type { GenerateOptions } from "../generate/generate.ts";
 import { type LoadedBase, loadBase } from "../generate/load.ts";
 import type { TokenProbability } from "../generate/sample.ts";
 import type { Piece } from "../generate/sequence.ts";
-import { toolFormatOf } from "../generate/tool-format.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { EngineSettings, GenerateCall, LoadedFacts, ServedCompletion, ServedPiece } from "./protocol.ts";
 import { refusing, type ServedEngine } from "./served-engine.ts";
@@ -25,7 +24,7 @@ export async function openTextEngine(settings: EngineSettings, runtime: Runtime)
   const own = config.maxPositions ?? (typeof stated === "number" ? Math.min(stated, LONGEST) : LONGEST);
   const maxLength = Math.min(settings.maxLength ?? own, own);
   return {
-    facts: { name, folder, maxLength, kind: "text", toolFormat: toolFormatOf(base.tokenizer?.chatTemplate ?? null) },
+    facts: { name, folder, maxLength, kind: "text", toolFormat: base.toolFormat },
     load: () => base.load(),
     async loadAdapter(number, path) {
       const adapter = await base.adapter(path);

@@ -121,7 +121,7 @@ test.each([
   expect(usage.inputTokens).toBe(wanted.promptTokens);
 });
 
-test("what it cannot do is said: names, parts, templates; tools as a warning", async () => {
+test("what it cannot do is said: names, parts, templates", async () => {
   expect(() => chat("other")).toThrow(/no model other. There are tiny, tales, news/);
   expect(() => chat("toString")).toThrow(/no model toString/);
   expect(() => chat.embeddingModel("tales")).toThrow(/No such embeddingModel/);
@@ -130,12 +130,6 @@ test("what it cannot do is said: names, parts, templates; tools as a warning", a
   await expect(generateText({ model: chat("tales"), messages: pictured })).rejects.toThrow(/reads text only/);
   await expect(generateText({ model: embedded(), prompt })).rejects.toThrow(/no chat template/);
   await expect(generateText({ model: embedded.completion(), system: "Be kind", prompt })).rejects.toThrow(/2 messages/);
-  const { warnings } = await chat().doGenerate({
-    prompt: [{ role: "user", content: [{ type: "text", text: "hello" }] }],
-    tools: [{ type: "function", name: "weather", inputSchema: { type: "object" } }],
-    maxOutputTokens: 2,
-  });
-  expect(warnings).toMatchObject([{ type: "unsupported", feature: "tools" }]);
 });
 
 test("an adapter's folder that cannot be read fails the call; the next call tries again", async () => {
