@@ -5,7 +5,7 @@ import { namesBase, refuseOtherWeights } from "../adapters/base-check.ts";
 import { savedName } from "../adapters/modules-to-save.ts";
 import { openPeftFolder, type PeftFolder } from "../adapters/peft-folder.ts";
 import { recordedTask } from "../data/provenance.ts";
-import { UsageError } from "../errors.ts";
+import { ModelError, UsageError } from "../errors.ts";
 import { withClasses } from "../models/open.ts";
 import { NO_VIRTUAL, type VirtualTokens } from "../program/layout.ts";
 import type { MountedAdapter } from "../program/program.ts";
@@ -69,6 +69,7 @@ export function settleWithAdapters(
 ): { setup: Setup; loaded: LoadedAdapters } {
   const extracts = opened.folders[0]?.config.task_type === "FEATURE_EXTRACTION";
   const resolved = adapterTask(base, opened, task) ?? fallback ?? (extracts ? "sentence-embedding" : "causal-lm");
+  refuseHeadless(base, opened, resolved);
   const setup = settle(adapterBase(base, opened.folders, resolved), resolved, opened.supplies);
   return { setup, loaded: opened.load(setup) };
 }
@@ -115,6 +116,18 @@ export function adapterBase(base: Base, folders: readonly PeftFolder[], task: Ta
     return { ...base, model: withClasses(base.model, names, task) };
   }
   return base;
+}
+
+/** Throws ModelError where neither the base nor its adapters have the task's last layer: they are another architecture's. */
+function refuseHeadless({ model }: Base, { folders: [first], supplies }: OpenedAdapters, task: Task): void {
+  if (!first || !classifies(task) || !lacksHead(model, task)) return;
+  const matrix = headMatrix(model, task)!;
+  if (supplies(matrix)) return;
+  const trainedOn = first.config.base_model_name_or_path ?? "a base that it does not name";
+  throw new ModelError(
+    `${first.path}: the task ${task} needs ${matrix}, which ${model.folder} lacks and the adapter does not bring. ` +
+      `It was trained on ${trainedOn}: use that, or another base of its architecture.`,
+  );
 }
 
 /** The tokens that the mounted adapters put before each row. Throws UsageError when two of them do. */

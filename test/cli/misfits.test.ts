@@ -94,3 +94,16 @@ test("an option of relative attention that is not known", () =>
     expect(code).toBe(1);
     expect(stderr).toMatch(/pos_att_type \["c2p","p2p"\] is not supported; supported: c2p, p2c/);
   }));
+
+test("a classifier's adapter on a base of another architecture: the adapter is named, not the base's files", () =>
+  inScratch(async (folder) => {
+    const data = lines(folder, "rows.jsonl", [{ text: "hello", label: 0 }]);
+    const args = ["--adapter", "embedded:deberta-president", "--data", data, "--json"];
+    const { code, events } = await lowrank("eval", "--model", "embedded:roberta-tiny", ...args);
+    expect(code).toBe(1);
+    const told = JSON.stringify(events[0]);
+    expect(told).toMatch(
+      /deberta-president: the task .* needs classifier\.out_proj\.weight.*trained on .*deberta-tiny/,
+    );
+    expect(told).not.toMatch(/Download the model again/);
+  }));
