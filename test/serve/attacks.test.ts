@@ -212,11 +212,21 @@ test("an address as a path is not fetched", async () => {
 
 test("bodies and headers beyond their limits are refused, sent whole or in parts", async () => {
   expect((await open.post("/v1/completions", { prompt: "x".repeat(30_000) })).status).toBe(413);
+  let pulled = 0;
   const endless = new ReadableStream({
-    pull: (controller) => controller.enqueue(new TextEncoder().encode(`{"prompt": "${"y".repeat(5000)}`)),
+    pull: (controller) => {
+      pulled += 5000;
+      controller.enqueue(new TextEncoder().encode(`{"prompt": "${"y".repeat(5000)}`));
+    },
   });
   const sent = fetch(`${open.url}/v1/completions`, { method: "POST", body: endless, duplex: "half" } as RequestInit);
-  await expect(sent.then(({ status }) => status)).resolves.toBe(413);
+  // A client that is still sending when the connection ends may not come to read the answer.
+  const outcome = await sent.then(
+    ({ status }) => status,
+    () => "cut off",
+  );
+  expect([413, "cut off"]).toContain(outcome);
+  expect(pulled).toBeLessThan(50e6);
   expect(await raw(open.url, "GET", "/health", { "x-long": "z".repeat(20_000) })).toBe(431);
   expect((await open.post("/v1/completions", "[".repeat(10_000))).status).toBe(400);
   expect(
