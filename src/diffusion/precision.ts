@@ -23,18 +23,23 @@ export async function pipelineAt(
   const options = { cacheDir: cacheDir ?? defaultCacheFolder(), levels: await byteLevels(runtime) };
   return {
     ...pipeline,
-    unet: quantised(pipeline, "unet", pipeline.unet, options),
-    textEncoders: pipeline.textEncoders.map((encoder) => quantised(pipeline, encoder.component, encoder, options)),
+    unet: await quantised(pipeline, "unet", pipeline.unet, options),
+    textEncoders: await Promise.all(
+      pipeline.textEncoders.map((encoder) => quantised(pipeline, encoder.component, encoder, options)),
+    ),
   };
 }
 
-function quantised<C extends Component<unknown>>(
+async function quantised<C extends Component<unknown>>(
   pipeline: Pipeline,
   name: string,
   component: C,
   options: { readonly cacheDir: string; readonly levels: Levels },
-): C {
+): Promise<C> {
   const model = { ...component, name: `${pipeline.name}-${name}` };
-  const { weights } = quantiseModel(model, component.trace, { ...options, keeps: (module) => FLOAT.test(module) });
+  const { weights } = await quantiseModel(model, component.trace, {
+    ...options,
+    keeps: (module) => FLOAT.test(module),
+  });
   return { ...component, weights };
 }

@@ -2,7 +2,6 @@
 
 import type { Example } from "../data/example.ts";
 import { UsageError } from "../errors.ts";
-import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision, QUANT_TYPE } from "../precision/precision.ts";
 import { logitsProgram } from "../program/program.ts";
 import { createRunner } from "../program/runner.ts";
@@ -65,10 +64,9 @@ export async function openEmbedder(input: EmbedderInput, runtime: Runtime): Prom
   const opened = openAdapters(adapters);
   const { setup: settled, loaded } = settleWithAdapters(base, opened, "sentence-embedding");
   warnOfBases(opened, base, name, input.onWarning);
-  const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const setup = {
     ...settled,
-    model: atPrecision(settled.model, settled.trace, { precision, quantType: QUANT_TYPE, cacheDir, levels }),
+    model: await atPrecision(settled, { precision, quantType: QUANT_TYPE, cacheDir }, runtime),
   };
   const limit = Math.min(maxLength ?? Number.POSITIVE_INFINITY, textLength(base.model));
   const { model, task } = setup;

@@ -6,7 +6,6 @@ import { judgementOf } from "../data/formats.ts";
 import { MLM_PROBABILITY } from "../data/masking.ts";
 import { DataError } from "../errors.ts";
 import type { QuantType } from "../precision/blocks.ts";
-import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
 import { maskingOf, openBase, readData } from "../program/setup.ts";
 import type { Device, Runtime } from "../runtime/session.ts";
@@ -100,10 +99,9 @@ export async function evaluateHere(input: EvaluateInput, runtime: Runtime): Prom
     );
   }
   const { setup: settled, loaded } = settleWithAdapters(base, opened, task, dataset.task);
-  const levels = precision === "int8" ? await byteLevels(runtime) : 127;
   const setup = {
     ...settled,
-    model: atPrecision(settled.model, settled.trace, { precision, quantType, cacheDir, levels }),
+    model: await atPrecision(settled, { precision, quantType, cacheDir }, runtime),
   };
   warnOfBases(opened, base, model, input.onWarning);
   const masking = maskingOf(base, dataset, mlmProbability);

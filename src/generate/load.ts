@@ -7,7 +7,6 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { LowrankError, UsageError } from "../errors.ts";
 import type { Model } from "../models/open.ts";
 import type { QuantType } from "../precision/blocks.ts";
-import { byteLevels } from "../precision/levels.ts";
 import { atPrecision, type Precision, QUANT_TYPE, refuseOnDevice } from "../precision/precision.ts";
 import { openBase, settle } from "../program/setup.ts";
 import type { Device, Runtime } from "../runtime/session.ts";
@@ -94,9 +93,9 @@ export async function loadBase(name: string, options: LoadOptions, runtime: Runt
   const { precision = "fp32", quantType = QUANT_TYPE, cacheDir = null } = options;
   const base = openBase(name, cacheDir);
   refuseOnDevice(precision, runtime);
-  const { model: stored, trace } = settle(base, "causal-lm");
-  const levels = precision === "int8" ? await byteLevels(runtime) : 127;
-  const model = atPrecision(stored, trace, { precision, quantType, cacheDir, levels, decoding: true });
+  const settled = settle(base, "causal-lm");
+  const { trace } = settled;
+  const model = await atPrecision(settled, { precision, quantType, cacheDir, decoding: true }, runtime);
   const open = (path: string): Adapter => {
     const folder = readPeftFolder(path);
     refuseOtherWeights(folder, model);

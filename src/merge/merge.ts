@@ -57,7 +57,7 @@ export async function mergeHere(input: MergeInput, runtime: Runtime): Promise<Me
   const opened = openAdapters(choices);
   const { setup: stored, loaded } = settleWithAdapters(base, opened, null);
   const { precision = "fp32", quantType = QUANT_TYPE } = input;
-  const model = atPrecision(stored.model, stored.trace, { precision, quantType, cacheDir, levels: 127 });
+  const model = await atPrecision(stored, { precision, quantType, cacheDir }, runtime);
   const setup: Setup = { ...stored, model };
   warnOfBases(opened, base, name, input.onWarning);
   const weighted = loaded.adapters.map((adapter, i) => ({ ...choices[i]!, adapter }));

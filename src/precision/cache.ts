@@ -24,10 +24,11 @@ import type { StoredTensor } from "../tensor/tensor.ts";
 import { VOCABULARY } from "./head.ts";
 import { int8Weights } from "./int8.ts";
 import type { Levels } from "./levels.ts";
-import { columnScales, quantiseColumns } from "./quantise-matrix.ts";
+import { firstReader, type Outliers } from "./outliers.ts";
+import { columnScales, quantiseColumns, takeRows } from "./quantise-matrix.ts";
 
 /** Raised whenever the numbers in the file would be others. */
-const VERSION = 2;
+const VERSION = 3;
 
 export interface NamedTensor {
   readonly name: string;
@@ -40,6 +41,12 @@ export interface ByteMatrix {
   readonly scales: NamedTensor;
 }
 
+/** Outlier channels of what some layers read: their numbers i32 [k], and f32 [K] with 0 at these and 1 at the others. */
+export interface OutlierInput {
+  readonly channels: NamedTensor;
+  readonly others: NamedTensor;
+}
+
 export interface QuantisedMatrix {
   /** [in, out] */
   readonly forward: ByteMatrix;
@@ -47,11 +54,8 @@ export interface QuantisedMatrix {
   readonly backward: ByteMatrix | null;
   /** Whether it makes scores, whose gradient takes care (head.ts). */
   readonly head: boolean;
-  /**
-   * Whether its inputs are taken in two steps of eight bits. The last layer of a gated MLP reads products of two projections,
-   * of which a few are a thousand times larger than the rest of their row; one scale would round the rest to nothing.
-   */
-  readonly twice: boolean;
+  /** Channels of its input that are multiplied in float32, where the forward bytes are zeros; null where there are none. */
+  readonly outliers: { readonly input: OutlierInput; readonly rows: NamedTensor } | null; // rows f32 [k, out]
   readonly layout: "out,in" | "in,out";
 }
 
@@ -69,6 +73,8 @@ export interface QuantiseOptions {
   readonly levels: Levels;
   /** Modules that stay in floating point. */
   keeps?(module: string): boolean;
+  /** Finds channels that are multiplied in float32; asked when the copy is made. */
+  outliers?(): Promise<Outliers>;
 }
 
 /** What can be quantised: a language model, or a component of a diffusion pipeline. */
@@ -80,8 +86,12 @@ type LinearModule = Extract<Module, { kind: "linear" }>;
  * The model with its frozen linear layers, and convolutions of one pixel, in eight bits; the quantised copy is made when
  * there is none.
  */
-export function quantiseModel<M extends Quantisable>(model: M, trace: ModelTrace, options: QuantiseOptions): M {
-  const quantised = quantisedBase(model, trace, options);
+export async function quantiseModel<M extends Quantisable>(
+  model: M,
+  trace: ModelTrace,
+  options: QuantiseOptions,
+): Promise<M> {
+  const quantised = await quantisedBase(model, trace, options);
   return {
     ...model,
     weights: (stream, replaced) =>
@@ -89,8 +99,8 @@ export function quantiseModel<M extends Quantisable>(model: M, trace: ModelTrace
   };
 }
 
-function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseOptions): QuantisedBase {
-  const { keeps = () => false } = options;
+async function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseOptions): Promise<QuantisedBase> {
+  const { keeps = () => false, outliers = async () => new Map() } = options;
   const identity = [VERSION, options.levels, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
   const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
   const path = join(options.cacheDir, `${model.name}-int8-${key}.safetensors`);
@@ -101,12 +111,15 @@ function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseO
   const modules = [...linears, ...pointwiseLayers(trace)].filter(({ name }) => !keeps(name));
   if (!existsSync(path)) {
     mkdirSync(options.cacheDir, { recursive: true });
-    writeSafetensors(path, cacheTensors(model, trace, modules, options.levels));
+    writeSafetensors(path, cacheTensors(model, trace, { modules, levels: options.levels, outliers: await outliers() }));
   }
   const { tensors } = openSafetensors(path);
   const named = (name: string): NamedTensor => ({ name, tensor: present(tensors, name, path) });
   const matrices = new Map<string, QuantisedMatrix>();
-  const width = commonWidth(linears);
+  const inputOf = (module: string): OutlierInput => {
+    const first = firstReader(trace, module);
+    return { channels: named(channelsName(first)), others: named(othersName(first)) };
+  };
   for (const module of modules) {
     const { spec, head } = module;
     const { name } = matrixOf(module.name, spec);
@@ -118,18 +131,11 @@ function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseO
       forward: bytes("forward"),
       backward: sidesOf(module).includes("backward") ? bytes("backward") : null,
       head,
-      twice: !spec.bias && spec.in > width, // the only wide inputs without a bias
+      outliers: tensors.has(rowsName(name)) ? { input: inputOf(module.name), rows: named(rowsName(name)) } : null,
       layout: spec.layout ?? "out,in",
     });
   }
   return { matrices, source: floatSource(tensors, path) };
-}
-
-/** Inputs of most layers: the width of the stream that they read. */
-function commonWidth(linears: readonly LinearModule[]): number {
-  const counts = new Map<number, number>();
-  for (const { spec } of linears) counts.set(spec.in, (counts.get(spec.in) ?? 0) + 1);
-  return [...counts].reduce((best, each) => (each[1] > best[1] ? each : best), [0, 0])[0]!;
 }
 
 /** Convolutions of one pixel, as the linear layers that they are. */
@@ -139,40 +145,81 @@ function pointwiseLayers({ convolutions }: ModelTrace): LinearModule[] {
   );
 }
 
+const channelsName = (module: string): string => `${module}.outliers`;
+const othersName = (module: string): string => `${module}.others`;
+const rowsName = (matrix: string): string => `${matrix}.outliers.rows`;
+
+interface Contents {
+  readonly modules: readonly LinearModule[];
+  readonly levels: number;
+  readonly outliers: Outliers;
+}
+
 /** Everything the file holds, each tensor computed when it is written. */
 function cacheTensors(
   model: Quantisable,
   trace: ModelTrace,
-  modules: readonly LinearModule[],
-  levels: number,
+  { modules, levels, outliers }: Contents,
 ): [string, WritableTensor][] {
   const out: [string, WritableTensor][] = [];
   const quantised = new Set<string>();
+  const inputs = new Map<string, number>(); // widths
   for (const module of modules) {
-    const { spec, head } = module;
-    const { name, shape } = matrixOf(module.name, spec);
-    const load = (): Float32Array => toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
-    for (const side of sidesOf(module)) {
-      const rowsAreOut = (spec.layout ?? "out,in") === "out,in";
-      const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
-      const transposed = (side === "forward") === rowsAreOut;
-      const quantise = { K, M, transposed, levels };
-      // The file's order has all scales before all bytes: scales are held until then, matrices are read twice.
-      let held: Float32Array | undefined;
-      const scales = (): Float32Array => {
-        held ??= columnScales(load(), quantise);
-        return held;
-      };
-      out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: scales }]);
-      const bytes = (): Int8Array => quantiseColumns(load(), quantise, scales());
-      out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: bytes }]);
-    }
-    if (!head) quantised.add(name);
+    const first = firstReader(trace, module.name);
+    const channels = outliers.get(first) ?? [];
+    if (channels.length > 0) inputs.set(first, module.spec.in);
+    out.push(...matrixTensors(model, module, channels, levels));
+    if (!module.head) quantised.add(matrixOf(module.name, module.spec).name);
+  }
+  for (const [first, K] of inputs) {
+    const channels = Int32Array.from(outliers.get(first)!);
+    out.push([channelsName(first), { dtype: "i32", shape: [channels.length], data: channels }]);
+    const others = new Float32Array(K).fill(1);
+    for (const channel of channels) others[channel] = 0;
+    out.push([othersName(first), { dtype: "f32", shape: [K], data: others }]);
   }
   for (const [name, shape] of trace.tensors) {
     if (quantised.has(name) || !model.source.has(name)) continue;
     const tensor = model.source.find(name, shape);
     out.push([name, { dtype: tensor.dtype, shape, data: () => readTensor({ ...tensor, name, storedType: "" }).data }]);
+  }
+  return out;
+}
+
+/** A matrix in bytes, forward and backward; forward its rows for `channels` are floats. */
+function matrixTensors(
+  model: Quantisable,
+  module: LinearModule,
+  channels: readonly number[],
+  levels: number,
+): [string, WritableTensor][] {
+  const { spec } = module;
+  const { name, shape } = matrixOf(module.name, spec);
+  const load = (): Float32Array => toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
+  const rowsAreOut = (spec.layout ?? "out,in") === "out,in";
+  const out: [string, WritableTensor][] = [];
+  for (const side of sidesOf(module)) {
+    const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
+    const quantise = { K, M, transposed: (side === "forward") === rowsAreOut, levels };
+    const apart = side === "forward" ? channels : [];
+    // The file's order has all floats before all bytes: they are held until then, matrices are read twice.
+    let held: { readonly rows: Float32Array; readonly scales: Float32Array } | undefined;
+    const floats = (): NonNullable<typeof held> => {
+      if (held) return held;
+      const values = load();
+      held = { rows: takeRows(values, quantise, apart), scales: columnScales(values, quantise) };
+      return held;
+    };
+    const bytes = (): Int8Array => {
+      const values = load();
+      takeRows(values, quantise, apart);
+      return quantiseColumns(values, quantise, floats().scales);
+    };
+    out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: () => floats().scales }]);
+    out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: bytes }]);
+    if (apart.length > 0) {
+      out.push([rowsName(name), { dtype: "f32", shape: [apart.length, M], data: () => floats().rows }]);
+    }
   }
   return out;
 }

@@ -1,39 +1,44 @@
 /**
  * A frozen base computed in eight bits, forward and backward: y ≈ (x₈·W₈)·s_x·s_W with a scale a row of x (token, pixel)
  * and a scale a column of W (output channel). Backward the same way with its own copy of Wᵀ, whose scales are per input
- * channel. Low-rank branches, norms and softmax stay in float32; the head's backward is half exact (head.ts).
+ * channel. Low-rank branches, norms and softmax stay in float32; the head's backward is half exact (head.ts). Channels of
+ * x that are far larger than the others are multiplied in float32 (outliers.ts): the row's scale is that of the rest.
  */
 
 import { stored, type Value } from "../graph/graph.ts";
 import { add, mul } from "../graph/ops/arithmetic.ts";
-import { matMul } from "../graph/ops/matmul.ts";
+import { reshape } from "../graph/ops/broadcast.ts";
+import { addRows, gatherColumns } from "../graph/ops/gather.ts";
+import { gemm, matMul } from "../graph/ops/matmul.ts";
 import { cast, transpose } from "../graph/ops/movement.ts";
-import { integerMatMul, type QuantizedRows, quantizeRest, quantizeRows } from "../graph/ops/quantise.ts";
+import { integerMatMul, type QuantizedRows, quantizeRows } from "../graph/ops/quantise.ts";
 import { withGradient } from "../graph/ops/rule.ts";
 import { toImage, toTokens } from "../models/image-layers.ts";
 import { isPointwise, type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
-import type { ByteMatrix, NamedTensor, QuantisedBase } from "./cache.ts";
+import type { ByteMatrix, NamedTensor, OutlierInput, QuantisedBase, QuantisedMatrix } from "./cache.ts";
 import { headBackward } from "./head.ts";
 
 /** Weights whose linear layers run in eight bits, but for matrices in `trained`, which are whole tensors of an adapter. */
 export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, trained: ReadonlySet<string>): Weights {
-  const bytesOf = memo(quantizeRows); // projections of one input quantise it once
+  // Projections of one input quantise it once.
+  const bytesOf = memo((x: Value) => quantizeRows(x));
+  const splitOf = memo(splitRows);
   const get: Weights["get"] = (name, shape) => {
     const matrix = trained.has(name) || source.has(name) ? undefined : matrices.get(name);
     if (!matrix) return base.get(name, shape);
-    const { weights, scales } = matrix.forward;
-    const whole = mul(cast(value(weights), "f32"), value(scales)); // [in, out]
+    const whole = dequantised(matrix); // [in, out]
     return matrix.layout === "in,out" ? whole : transpose(whole, [1, 0]);
   };
   const linear: Weights["linear"] = (module, x, spec) => {
     const { name } = matrixOf(module, spec);
     const matrix = matrices.get(name);
     if (!matrix || trained.has(name)) return base.linear(module, x, spec);
-    const bytes = bytesOf(x);
-    const first = product(bytes, matrix.forward);
-    const forward = matrix.twice ? add(first, product(quantizeRest(x, bytes), matrix.forward)) : first;
+    const { backward, head, outliers } = matrix;
+    const split = outliers && splitOf(x, outliers.input);
+    const forward = split
+      ? gemm(split.outliers, value(outliers.rows), product(split.rest, matrix.forward))
+      : product(bytesOf(x), matrix.forward);
     const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
-    const { backward, head } = matrix;
     return withGradient(biased, [x], (dy) => {
       if (!backward) return [floatBackward(base, module, spec, dy)];
       if (!head) return [product(bytesOf(dy), backward)];
@@ -68,10 +73,29 @@ function value({ name, tensor }: NamedTensor): Value {
   return stored(name, tensor);
 }
 
-function memo(of: (x: Value) => QuantizedRows): (x: Value) => QuantizedRows {
-  const held = new Map<Value, QuantizedRows>();
-  return (x) => {
-    const known = held.get(x) ?? of(x);
+/** x [N, K] in two parts: numbers of the outlier channels [N, k], and the bytes of all others, with zeros at those. */
+interface SplitRows {
+  readonly outliers: Value;
+  readonly rest: QuantizedRows;
+}
+
+function splitRows(x: Value, { channels, others }: OutlierInput): SplitRows {
+  return { outliers: gatherColumns(x, value(channels)), rest: quantizeRows(mul(x, value(others))) };
+}
+
+/** What the forward products multiply by, as floats [in, out]. */
+function dequantised({ forward: { weights, scales }, outliers }: QuantisedMatrix): Value {
+  const whole = mul(cast(value(weights), "f32"), value(scales));
+  if (!outliers) return whole;
+  const { channels } = outliers.input;
+  return addRows(whole, reshape(value(channels), [channels.tensor.shape[0]!, 1]), value(outliers.rows));
+}
+
+/** Remembers what a function made of a value (and of `how`, which is the same for all who ask with that value). */
+function memo<How extends readonly unknown[], Made>(of: (x: Value, ...how: How) => Made): typeof of {
+  const held = new Map<Value, Made>();
+  return (x, ...how) => {
+    const known = held.get(x) ?? of(x, ...how);
     held.set(x, known);
     return known;
   };

@@ -3,13 +3,13 @@
 import { UsageError } from "../errors.ts";
 import { defaultCacheFolder } from "../files/cache-folder.ts";
 import type { Model } from "../models/open.ts";
-import type { ModelTrace } from "../models/trace.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { QuantType } from "./blocks.ts";
 import { quantiseModel } from "./cache.ts";
 import { int4Model } from "./int4-cache.ts";
-import type { Levels } from "./levels.ts";
+import { byteLevels } from "./levels.ts";
 import { nativeModel } from "./native.ts";
+import { findOutliers, type Outliers, type Settled } from "./outliers.ts";
 
 /** "native": the blocks of a GGUF file as they are. */
 export const PRECISIONS = ["fp32", "int8", "int4", "native"] as const;
@@ -20,7 +20,6 @@ export interface PrecisionOptions {
   readonly precision: Precision;
   /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
   readonly cacheDir: string | null;
-  readonly levels: Levels;
   /** What four bits stand for. */
   readonly quantType: QuantType;
   /** For decoding: faster kernels, which round activations, too. */
@@ -38,13 +37,14 @@ export function refuseOnDevice(precision: Precision, runtime: Runtime): void {
   );
 }
 
-/** The model with its frozen layers in this arithmetic. */
-export function atPrecision(model: Model, trace: ModelTrace, options: PrecisionOptions): Model {
-  const { precision, levels, quantType, decoding = false } = options;
+/** The settled model with its frozen layers in this arithmetic; `runtime` finds out what a copy in eight bits rests on. */
+export async function atPrecision(settled: Settled, options: PrecisionOptions, runtime: Runtime): Promise<Model> {
+  const { model, trace } = settled;
+  const { precision, quantType, decoding = false } = options;
   if (precision === "fp32") return model;
   if (precision === "native") return nativeModel(model, trace, { decoding });
   const cacheDir = options.cacheDir ?? defaultCacheFolder();
-  return precision === "int8"
-    ? quantiseModel(model, trace, { cacheDir, levels })
-    : int4Model(model, trace, { cacheDir, quantType, decoding });
+  if (precision === "int4") return int4Model(model, trace, { cacheDir, quantType, decoding });
+  const outliers = (): Promise<Outliers> => findOutliers(settled, runtime);
+  return quantiseModel(model, trace, { cacheDir, levels: await byteLevels(runtime), outliers });
 }

@@ -19,7 +19,6 @@ import { hashFile } from "../files/fingerprint.ts";
 import { snapshotName } from "../files/snapshot-path.ts";
 import { readNumber } from "../models/config.ts";
 import { weightsHash } from "../models/open.ts";
-import type { Levels } from "../precision/levels.ts";
 import { atPrecision } from "../precision/precision.ts";
 import {
   type Base,
@@ -32,6 +31,7 @@ import {
   settle,
   withDataClasses,
 } from "../program/setup.ts";
+import type { Runtime } from "../runtime/session.ts";
 import { classifies, embeds, labelsValues, type Task } from "../task.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { StartEvent } from "./events.ts";
@@ -73,12 +73,12 @@ export interface PreparedRows {
 }
 
 /** A run whose adapter's first values need no look at the rows. */
-export function prepare(given: TrainOptions, levels: Levels): Prepared {
-  return withMethod(prepareRows(given, levels), null);
+export async function prepare(given: TrainOptions, runtime: Runtime): Promise<Prepared> {
+  return withMethod(await prepareRows(given, runtime), null);
 }
 
-/** `levels` as byteLevels finds them, for a base in eight bits. */
-export function prepareRows(given: TrainOptions, levels: Levels): PreparedRows {
+/** `runtime` looks at the machine and the model, for a base in eight bits. */
+export async function prepareRows(given: TrainOptions, runtime: Runtime): Promise<PreparedRows> {
   const options = withAlpha(withFiles(given));
   const full = options.method === "full";
   if (options.fromScratch && !full) {
@@ -119,7 +119,7 @@ export function prepareRows(given: TrainOptions, levels: Levels): PreparedRows {
   const masking = maskingOf(base, data, options.mlmProbability);
   const absent = options.fromScratch ? () => true : suppliedBy(base, folder, configured, data.task);
   const settled = settle(base, data.task, absent);
-  const setup = { ...settled, model: atPrecision(settled.model, settled.trace, { ...options, levels }) };
+  const setup = { ...settled, model: await atPrecision(settled, options, runtime) };
   const warning = folder && baseWarning(folder, base, options.model);
   const added = folder || full ? [] : newModules(setup, configured!);
   const warnings = [...(warning ? [warning] : []), ...(added.length > 0 ? [newModulesWarning(added, setup)] : [])];

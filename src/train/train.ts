@@ -6,7 +6,6 @@ import { maskedStep } from "../data/masking.ts";
 import { LowrankError, messageOf } from "../errors.ts";
 import { writeJsonAtomic } from "../files/atomic.ts";
 import { makeFolder } from "../files/make-folder.ts";
-import { byteLevels } from "../precision/levels.ts";
 import { refuseOnDevice } from "../precision/precision.ts";
 import { batchFacts } from "../program/setup.ts";
 import type { Runtime } from "../runtime/session.ts";
@@ -44,8 +43,7 @@ export async function* trainHere(
   const started = performance.now();
   const options = trainOptions(input);
   refuseOnDevice(options.precision, runtime);
-  const levels = options.precision === "int8" ? await byteLevels(runtime) : 127;
-  const rows = prepareRows(options, levels);
+  const rows = await prepareRows(options, runtime);
   // What few runs need is loaded by those: the first step of the others comes sooner.
   const { configured } = rows;
   const asksRows = configured?.peft_type === "LORA" && configured.init_lora_weights === "eva";

@@ -52,7 +52,8 @@ test.each([
 
     // Going on from the folder is going on from its values.
     if (!("init_lora_weights" in fields)) {
-      const on = prepare(trainOptions({ ...input, method: null, adapterFields: {}, initAdapter: out }), 127);
+      const again = trainOptions({ ...input, method: null, adapterFields: {}, initAdapter: out });
+      const on = await prepare(again, nodeRuntime);
       expect(on.parameters).toEqual(adapter.tensors);
     }
   } finally {
@@ -60,12 +61,13 @@ test.each([
   }
 });
 
-test("--alpha means LoKr's own alpha", () => {
+test("--alpha means LoKr's own alpha", async () => {
   const golden = openCase("llama-lokr");
   const out = mkdtempSync(join(tmpdir(), "lowrank-lokr-"));
   try {
     const options = { model: join(golden.folder, "model"), data: join(golden.folder, "data.jsonl"), out };
-    const run = prepare(trainOptions({ ...options, method: "lokr", adapterFields: { r: 2, lora_alpha: 6 } }), 127);
+    const asked = trainOptions({ ...options, method: "lokr", adapterFields: { r: 2, lora_alpha: 6 } });
+    const run = await prepare(asked, nodeRuntime);
     run.save(out, run.parameters);
     expect(openPeftFolder(out).config).toMatchObject({ peft_type: "LOKR", alpha: 6 });
   } finally {
@@ -73,8 +75,9 @@ test("--alpha means LoKr's own alpha", () => {
   }
 });
 
-test("a method that is named twice is refused", () => {
+test("a method that is named twice is refused", async () => {
   const golden = openCase("gpt2-c_attn");
   const options = { model: join(golden.folder, "model"), data: join(golden.folder, "data.jsonl"), out: "x" };
-  expect(() => prepare(trainOptions({ ...options, method: "lora+lora" }), 127)).toThrow(/LORA is named twice/);
+  const run = prepare(trainOptions({ ...options, method: "lora+lora" }), nodeRuntime);
+  await expect(run).rejects.toThrow(/LORA is named twice/);
 });

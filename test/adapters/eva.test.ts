@@ -52,7 +52,7 @@ function grouped(values: Iterable<readonly [string, number]>): Record<string, nu
 
 test.each(Object.keys(cases))("%s: PEFT's ranks, alphas and subspaces", async (name) => {
   const { fields, rank_pattern, alpha_pattern, vectors } = cases[name]!;
-  const start = (await evaStart(prepareRows(trainOptions(input(fields)), 127), nodeRuntime))!;
+  const start = (await evaStart(await prepareRows(trainOptions(input(fields)), nodeRuntime), nodeRuntime))!;
   const { fields: found, directions } = start;
   expect(grouped(Object.entries(found.rank_pattern))).toEqual(grouped(Object.entries(rank_pattern)));
   expect(grouped(Object.entries(found.alpha_pattern))).toEqual(grouped(Object.entries(alpha_pattern)));
@@ -135,8 +135,8 @@ test("a run starts there, saves PEFT's fields and is resumed", async () => {
 });
 
 test("what cannot be done is said", async () => {
-  const run = (fields: Case["fields"], more: Partial<TrainInput> = {}): Promise<unknown> =>
-    evaStart(prepareRows(trainOptions({ ...input(fields), ...more }), 127), nodeRuntime);
+  const run = async (fields: Case["fields"], more: Partial<TrainInput> = {}): Promise<unknown> =>
+    evaStart(await prepareRows(trainOptions({ ...input(fields), ...more }), nodeRuntime), nodeRuntime);
   await expect(run({ r: 20, target_modules: ["q_proj"] })).rejects.toThrow("more than the 32 inputs");
   await expect(run({ r: 16, target_modules: ["q_proj"] }, { batchSize: 1 })).rejects.toThrow("Raise --batch-size");
   await expect(run({ r: 2, target_modules: ["lm_head"] })).rejects.toThrow("No linear layer before the head");

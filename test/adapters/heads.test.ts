@@ -10,6 +10,7 @@ import { savedModules } from "../../src/adapters/modules-to-save.ts";
 import { openPeftFolder } from "../../src/adapters/peft-folder.ts";
 import { openSafetensors, readTensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { openModel, traceChecked } from "../../src/models/open.ts";
+import { nodeRuntime } from "../../src/runtime/node.ts";
 import { trainOptions } from "../../src/train/options.ts";
 import { prepare } from "../../src/train/prepare.ts";
 import { caseFolder, computeGradients, firstBatch, openCase } from "../goldens/harness.ts";
@@ -44,7 +45,7 @@ test("dropout: a module that is called with other numbers of rows draws a mask f
   expect(loss).toBeGreaterThan(0);
 });
 
-test("a pooler that the checkpoint lacks is made new, told of, and saved with the adapter", () => {
+test("a pooler that the checkpoint lacks is made new, told of, and saved with the adapter", async () => {
   const work = mkdtempSync(join(tmpdir(), "lowrank-heads-"));
   try {
     const model = join(work, "model");
@@ -60,7 +61,7 @@ test("a pooler that the checkpoint lacks is made new, told of, and saved with th
       ]),
     );
     const options = { model, data: join(caseFolder("bert-seqcls"), "data.jsonl"), out: join(work, "out") };
-    const run = prepare(trainOptions({ ...options, task: "sequence-classification" }), 127);
+    const run = await prepare(trainOptions({ ...options, task: "sequence-classification" }), nodeRuntime);
     expect(run.warnings).toEqual([expect.stringContaining("lacks bert.pooler.dense")]);
     expect(run.parameters.get("base_model.model.bert.pooler.dense.weight")!.data.some((value) => value !== 0)).toBe(
       true,

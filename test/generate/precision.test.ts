@@ -43,8 +43,8 @@ test.each(["llama-gqa-tied", "gpt2-c_attn"])(
   async (name) => {
     const kernels = [
       [{ precision: "int8" }, join(caseFolder(name), "model"), 0.03],
-      [{ precision: "int4" }, dequantised(name, "int4", cacheDir), 0.03], // activations and the head in eight bits
-      [{ precision: "int4", quantType: "nf4" }, dequantised(name, "nf4", cacheDir), 0.01], // the head
+      [{ precision: "int4" }, await dequantised(name, "int4", cacheDir), 0.03], // activations and the head in eight bits
+      [{ precision: "int4", quantType: "nf4" }, await dequantised(name, "nf4", cacheDir), 0.01], // the head
     ] as const;
     for (const [options, model, most] of kernels) {
       for (const distance of await away(name, options, model)) {

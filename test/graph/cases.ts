@@ -454,20 +454,16 @@ export const cases: readonly Case[] = [
 
   // quantise.ts
   row(
+    "gatherColumns: [3, 5] at three, one twice",
+    { x: normal(3, 5), columns: given("i32", [3], [4, 0, 4]) },
+    (o, { x, columns }) => o.gatherColumns(x, columns),
+    [],
+  ),
+  row(
     "quantizeRows: rows of unlike size, one of zeros",
     { x: normal(4, 8), size: given("f32", [4, 1], [1, 0.001, 0, 300]) },
     (o, { x, size }) => {
       const { bytes, scales } = o.quantizeRows(o.mul(x, size));
-      return [o.cast(bytes, "f32"), scales];
-    },
-    [],
-  ),
-  row(
-    "quantizeRest: what bytes left of rows with one large number",
-    { x: normal(4, 8), size: given("f32", [8], [1, 1, 1, 400, 1, 1, 1, 1]) },
-    (o, { x, size }) => {
-      const wide = o.mul(x, size);
-      const { bytes, scales } = o.quantizeRest(wide, o.quantizeRows(wide));
       return [o.cast(bytes, "f32"), scales];
     },
     [],

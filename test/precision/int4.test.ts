@@ -53,7 +53,7 @@ test.each(CASES.flatMap((name) => QUANT_TYPES.map((type) => [name, type] as cons
     const out = join(folder, `out-${name}-${quantType}`);
     const model = join(at, "model");
     const held = losses(await run({ ...common, model, precision: "int4", quantType, out: `${out}-4` }));
-    const float = losses(await run({ ...common, model: dequantised(name, quantType, folder), out: `${out}-32` }));
+    const float = losses(await run({ ...common, model: await dequantised(name, quantType, folder), out: `${out}-32` }));
     held.forEach((loss, i) => {
       expect(loss).toBeCloseTo(float[i]!, 4);
     });

@@ -17,14 +17,15 @@ const folder = mkdtempSync(join(tmpdir(), "lowrank-loftq-"));
 const cacheDir = join(folder, "cache");
 const at = caseFolder("llama-untied-patterns");
 
-test("B·A is PEFT's decomposition of what NF4 takes off, whatever alpha is", () => {
+test("B·A is PEFT's decomposition of what NF4 takes off, whatever alpha is", async () => {
   const expected = JSON.parse(readFileSync(join(import.meta.dirname, "loftq.json"), "utf8")) as Record<
     string,
     { shape: [number, number]; product: number[] }
   >;
   const model = openModel(join(at, "model"));
   const trace = traceChecked(model, "causal-lm");
-  const computed = atPrecision(model, trace, { precision: "int4", quantType: "nf4", levels: 127, cacheDir });
+  const settled = { model, trace, task: "causal-lm" } as const;
+  const computed = await atPrecision(settled, { precision: "int4", quantType: "nf4", cacheDir }, nodeRuntime);
   const fields = {
     peft_type: "LORA",
     r: 4,

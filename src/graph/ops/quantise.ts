@@ -5,9 +5,8 @@
  */
 
 import { apply, constant, demand, type Op, scalar, type Value } from "../graph.ts";
-import { max, mul, neg, scale, sub } from "./arithmetic.ts";
+import { max, neg, scale } from "./arithmetic.ts";
 import { expand, reshape } from "./broadcast.ts";
-import { cast } from "./movement.ts";
 import { reduceMax, reduceMin } from "./reduce.ts";
 
 const QuantizeRows: Op<Record<never, never>> = {
@@ -48,12 +47,6 @@ export function quantizeRows(x: Value, largest: Value = largestMagnitude(x)): Qu
   const N = x.shape[0]!;
   const zeros = expand(constant({ dtype: "u8", shape: [1], data: Uint8Array.of(128) }), [N]);
   return { bytes: apply(QuantizeRows, [x, reshape(scales, [N]), zeros], {}), scales };
-}
-
-/** What bytes left of x, in bytes of their own: every number is then off by at most a 254th of what it was. */
-export function quantizeRest(x: Value, { bytes, scales }: QuantizedRows): QuantizedRows {
-  const whole = mul(sub(cast(bytes, "f32"), scalar(128)), scales);
-  return quantizeRows(sub(x, whole), scale(scales, 0.5));
 }
 
 /** Two passes that only read cost less than one that writes magnitudes and one that reads them. */
