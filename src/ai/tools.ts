@@ -25,10 +25,12 @@ export function planTools(given: LanguageModelV3CallOptions, format: ToolFormat 
   const warnings: SharedV3Warning[] = [];
   const unsupported = (feature: string, details: string) =>
     void warnings.push({ type: "unsupported", feature, details });
-  const tools = (toolChoice.type === "none" ? [] : (given.tools ?? [])).filter((tool): tool is FunctionTool => {
-    if (tool.type !== "function") unsupported(`tool ${tool.name}`, "Only tools of type function are known.");
-    return tool.type === "function";
-  });
+  const tools = (toolChoice.type === "none" ? [] : (given.tools ?? [])).filter(
+    (tool): tool is LanguageModelV3FunctionTool => {
+      if (tool.type !== "function") unsupported(`tool ${tool.name}`, "Only tools of type function are known.");
+      return tool.type === "function";
+    },
+  );
   const told = tools.map(({ name, description, inputSchema }) => ({
     type: "function",
     function: { name, ...(description === undefined ? {} : { description }), parameters: inputSchema },
@@ -57,5 +59,3 @@ export function planTools(given: LanguageModelV3CallOptions, format: ToolFormat 
   const use = { format, names: new Set(tools.map(({ name }) => name)), most: Infinity };
   return { ...known, options: { shownTokens: TOOL_MARKS[format] }, use };
 }
-
-type FunctionTool = LanguageModelV3FunctionTool;

@@ -5,8 +5,7 @@
  */
 
 import type { Value } from "../graph/graph.ts";
-import { max, neg } from "../graph/ops/arithmetic.ts";
-import { reduceMax, reduceMin } from "../graph/ops/reduce.ts";
+import { largestMagnitude } from "../graph/ops/quantise.ts";
 import { headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { createStream, type Layout, type Stream, streamInputs } from "../models/stream.ts";
@@ -71,7 +70,7 @@ function largestInputs({ model, trace, task }: Settled, stream: Stream): Map<str
     ...weights,
     linear: (module, x, spec) => {
       if (firstReader(trace, module) === module) {
-        largest.set(module, max(reduceMax(x, [0]), neg(reduceMin(x, [0]))));
+        largest.set(module, largestMagnitude(x, 0));
       }
       return weights.linear(module, x, spec);
     },

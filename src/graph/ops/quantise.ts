@@ -41,7 +41,7 @@ export interface QuantizedRows {
 }
 
 /** `largest` is each row's largest magnitude [N, 1], where it is known. */
-export function quantizeRows(x: Value, largest: Value = largestMagnitude(x)): QuantizedRows {
+export function quantizeRows(x: Value, largest: Value = largestMagnitude(x, -1)): QuantizedRows {
   // The smallest scale keeps rows of zeros from dividing by zero.
   const scales = max(scale(largest, 1 / 127), scalar(1e-30)); // [N, 1]
   const N = x.shape[0]!;
@@ -49,9 +49,9 @@ export function quantizeRows(x: Value, largest: Value = largestMagnitude(x)): Qu
   return { bytes: apply(QuantizeRows, [x, reshape(scales, [N]), zeros], {}), scales };
 }
 
-/** Two passes that only read cost less than one that writes magnitudes and one that reads them. */
-function largestMagnitude(x: Value): Value {
-  return max(reduceMax(x, [-1]), neg(reduceMin(x, [-1])));
+/** Largest magnitude along an axis. Two passes that only read cost less than one that writes magnitudes and one that reads them. */
+export function largestMagnitude(x: Value, axis: number): Value {
+  return max(reduceMax(x, [axis]), neg(reduceMin(x, [axis])));
 }
 
 /** (bytes − 128)·weights · columnScales as float32: bytes u8 [N, K], weights i8 [K, M], columnScales [M]. */
