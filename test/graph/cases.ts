@@ -459,6 +459,9 @@ export const cases: readonly Case[] = [
     (o, { x, columns }) => o.gatherColumns(x, columns),
     [],
   ),
+  ...[0, -1].map((axis) =>
+    row(`largestMagnitude: axis ${axis}`, { x: normal(4, 6) }, (o, { x }) => o.largestMagnitude(x, axis), []),
+  ),
   row(
     "quantizeRows: rows of unlike size, one of zeros",
     { x: normal(4, 8), size: given("f32", [4, 1], [1, 0.001, 0, 300]) },
