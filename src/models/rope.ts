@@ -6,9 +6,6 @@
 
 import { ModelError } from "../errors.ts";
 import type { Value } from "../graph/graph.ts";
-import { add, mul, neg } from "../graph/ops/arithmetic.ts";
-import { reshape } from "../graph/ops/broadcast.ts";
-import { concat, split } from "../graph/ops/movement.ts";
 import { rotary } from "../graph/ops/rotary.ts";
 import { type RawConfig, readFlag, readNumber } from "./config.ts";
 import type { Layout, Stream } from "./stream.ts";
@@ -204,65 +201,36 @@ export function inverseFrequencies({ theta, D, maxPositions, scaling }: Rope, lo
 
 /** x [B, heads, T, D] rotated by its tokens' positions: x·cos + rotateHalf(x)·sin. `name` tells tables apart. */
 export function rotate(x: Value, stream: Stream, rope: Rope, name = "rope"): Value {
-  const { B, T } = stream;
   const half = Math.ceil(rope.D / 2);
-  if (stream.decoding && 2 * half === rope.D) {
-    const angles = (which: "cos" | "sin"): Value =>
-      stream.derive(
-        `${name}.half.${which}`,
-        ({ N }) => [N, half],
-        "f32",
-        (layout, shape) => ({ dtype: "f32", shape, data: table(rope, layout, Math[which], 1) }),
-      );
-    return rotary(x, rowNumbers(stream), angles("cos"), angles("sin"));
-  }
-  const R = 2 * half; // rotated width
-  const [cos, sin] = (["cos", "sin"] as const).map((which) =>
-    reshape(
-      stream.derive(
-        `${name}.${which}`,
-        (size) => [size.B, size.T, R],
-        "f32",
-        (layout, shape) => ({ dtype: "f32", shape, data: table(rope, layout, Math[which], 2) }),
-      ),
-      [B, 1, T, R],
-    ),
-  ) as [Value, Value];
-  const width = x.shape[3]!;
-  const [turned, rest] = width === R ? [x] : split(x, [R, width - R], 3);
-  const [first, second] = split(turned!, 2, 3);
-  const swapped = concat([neg(second!), first!], 3);
-  const rotated = add(mul(turned!, cos), mul(swapped, sin));
-  return rest ? concat([rotated, rest], 3) : rotated;
+  const angles = (which: "cos" | "sin"): Value =>
+    stream.derive(
+      `${name}.${which}`,
+      ({ N }) => [N, half],
+      "f32",
+      (layout, shape) => ({ dtype: "f32", shape, data: table(rope, layout, Math[which]) }),
+    );
+  return rotary(x, rowNumbers(stream), angles("cos"), angles("sin"));
 }
 
 /** The number of each token's row in tables [N, …]. */
 function rowNumbers(stream: Stream): Value {
   return stream.derive(
-    "rows.i64",
+    "tokens",
     ({ B, T }) => [B, T],
-    "i64",
-    ({ B, T }, shape) => ({ dtype: "i64", shape, data: BigInt64Array.from({ length: B * T }, (_, i) => BigInt(i)) }),
+    "i32",
+    ({ B, T }, shape) => ({ dtype: "i32", shape, data: Int32Array.from({ length: B * T }, (_, i) => i) }),
   );
 }
 
-/** A cosine or sine for each pair of a token [N, R / 2], or, repeated, for each element [N, R]. */
-function table(
-  rope: Rope,
-  { positions, longest }: Layout,
-  of: (angle: number) => number,
-  repeats: 1 | 2,
-): Float32Array {
+/** A cosine or sine for each pair of a token: [N, R / 2]. */
+function table(rope: Rope, { positions, longest }: Layout, of: (angle: number) => number): Float32Array {
   const frequencies = inverseFrequencies(rope, longest);
   const half = frequencies.length;
-  const out = new Float32Array(positions.length * repeats * half);
+  const out = new Float32Array(positions.length * half);
   for (let token = 0; token < positions.length; token++) {
-    const at = token * repeats * half;
     for (let i = 0; i < half; i++) {
       const angle = Math.fround(positions[token]! * Math.fround(frequencies[i]!));
-      const value = of(angle) * rope.attentionFactor;
-      out[at + i] = value;
-      if (repeats === 2) out[at + half + i] = value;
+      out[token * half + i] = of(angle) * rope.attentionFactor;
     }
   }
   return out;

@@ -18,6 +18,8 @@ export const OPSET = 21;
 
 /** Pixels from which on a convolution's image gradient is a convolution itself. */
 const TURNED = 1024;
+/** Rows from which on a product and a sum are faster than both in one. */
+const SUMMED = 8;
 /** For slices that go backwards: before the first element. */
 const TO_START = -(2 ** 31);
 
@@ -28,6 +30,17 @@ const plain: Rule = (node, inputs, { emit }) => {
 const reduction: Rule = (node, inputs, { emit, list }) => {
   emit(node.op.type, [...inputs, list(axesOf(node))], { keepdims: 1n });
 };
+
+function product(
+  inputs: readonly string[],
+  { transA, transB, alpha }: MatMulAttributes,
+  { emit }: Emitter,
+  as: { readonly fresh?: boolean } = {},
+): string {
+  if (!transA && !transB && alpha === 1) return emit("MatMul", inputs, {}, as);
+  const attributes = { transA: flag(transA), transB: flag(transB), alpha };
+  return emit("FusedMatMul", inputs, attributes, { ...MICROSOFT, ...as });
+}
 
 /** ReduceMax and ReduceMin take no axes input before opset 18; they do here. */
 const RULES: Readonly<Record<string, Rule>> = {
@@ -65,14 +78,17 @@ const RULES: Readonly<Record<string, Rule>> = {
     void emit("LayerNormalization", inputs, { axis: -1n, epsilon: epsilonOf(node) }),
   SimplifiedLayerNormalization: (node, inputs, { emit }) =>
     void emit("SimplifiedLayerNormalization", inputs, { axis: -1n, epsilon: epsilonOf(node), stash_type: 1n }),
-  MatMul: (node, inputs, { emit }) => {
+  MatMul: (node, inputs, emitter) => void product(inputs, node.attributes as MatMulAttributes, emitter),
+  Gemm: (node, inputs, emitter) => {
     const { transA, transB, alpha } = node.attributes as MatMulAttributes;
-    if (!transA && !transB && alpha === 1) emit("MatMul", inputs);
-    else emit("FusedMatMul", inputs, { transA: flag(transA), transB: flag(transB), alpha }, MICROSOFT);
-  },
-  Gemm: (node, inputs, { emit }) => {
-    const { transA, transB, alpha } = node.attributes as MatMulAttributes;
-    emit("Gemm", inputs, { transA: flag(transA), transB: flag(transB), alpha, beta: 1 });
+    const { shape } = node.inputs[2]!;
+    if (shape.length < 2 || shape[0]! < SUMMED) {
+      emitter.emit("Gemm", inputs, { transA: flag(transA), transB: flag(transB), alpha, beta: 1 });
+      return;
+    }
+    // The operator copies a whole matrix c on one thread before it begins.
+    const [a, b, c] = inputs as [string, string, string];
+    emitter.emit("Add", [product([a, b], node.attributes as MatMulAttributes, emitter, { fresh: true }), c]);
   },
   Reshape: (node, [x], { emit, list }) => void emit("Reshape", [x!, list(node.outputs[0]!.shape)], { allowzero: 1n }),
   Expand: (node, [x], { emit, list }) => void emit("Expand", [x!, list(node.outputs[0]!.shape)]),
@@ -100,7 +116,9 @@ const RULES: Readonly<Record<string, Rule>> = {
   ScatterElements: (_node, inputs, { emit }) => void emit("ScatterElements", inputs, { axis: -1n, reduction: "add" }),
   TopK: (node, [x], { emit, list }) =>
     void emit("TopK", [x!, list([Number(integer(node, "k"))])], { axis: -1n, sorted: 0n }),
-  QuantizeRows: (_node, inputs, { emit }) => void emit("QuantizeLinear", inputs, { axis: 0n }),
+  // A row is a block: the operator's rows are made on one thread, its blocks on all.
+  QuantizeRows: (node, inputs, { emit }) =>
+    void emit("QuantizeLinear", inputs, { axis: 1n, block_size: BigInt(node.inputs[0]!.shape[1]!) }),
   IntegerMatMul: (_node, inputs, { emit }) => void emit("MatMulIntegerToFloat", inputs, {}, MICROSOFT),
   Conv: (node, inputs, { emit }) => {
     const { stride, pads, dilation } = node.attributes as ConvAttributes;
@@ -151,7 +169,8 @@ const RULES: Readonly<Record<string, Rule>> = {
     ];
     const turned = 2 * angles[1]!;
     const part = turned < shape[3]! ? { rotary_embedding_dim: BigInt(turned), num_heads: BigInt(shape[1]!) } : {};
-    emit("RotaryEmbedding", [x!, rows!, cos!, sin!], { interleaved: 0n, ...part }, MICROSOFT);
+    const wide = emit("Cast", [rows!], { to: BigInt(ELEMENT_CODE.i64) }, { fresh: true }); // the operator takes no others
+    emit("RotaryEmbedding", [x!, wide, cos!, sin!], { interleaved: 0n, ...part }, MICROSOFT);
   },
   Attention: (node, inputs, { emit }) => {
     const { heads, scale } = node.attributes as AttentionAttributes;

@@ -24,6 +24,31 @@ export const WEBGPU_RULES: DeviceRules = {
     if (alpha === 1) return void emit("MatMul", operands);
     emit("Mul", [emit("MatMul", operands, {}, FRESH), scalar(alpha)]);
   },
+  Gemm: (node, inputs, { emit }) => {
+    const { transA, transB, alpha } = node.attributes as MatMulAttributes;
+    emit("Gemm", inputs, { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha, beta: 1 });
+  },
+  // The operator takes int64 positions.
+  RotaryEmbedding: (node, [x, rows, cos, sin], { emit, list }) => {
+    const [{ shape }, , { shape: angles }] = node.inputs as readonly TensorType[] as readonly [
+      TensorType,
+      TensorType,
+      TensorType,
+    ];
+    const [B = 0, , T = 0, D = 0] = shape;
+    const half = angles[1]!;
+    const made = (type: string, inputs: readonly string[], attributes = {}): string =>
+      emit(type, inputs, attributes, FRESH);
+    const part = (from: number, to: number): string => made("Slice", [x!, list([from]), list([to]), list([3])]);
+    const table = (of: string): string =>
+      made("Reshape", [made("Gather", [of, rows!], { axis: 0n }), list([B, 1, T, half])]);
+    const [first, second, c, s] = [part(0, half), part(half, 2 * half), table(cos!), table(sin!)];
+    const turned = [
+      made("Sub", [made("Mul", [first, c]), made("Mul", [second, s])]),
+      made("Add", [made("Mul", [second, c]), made("Mul", [first, s])]),
+    ];
+    emit("Concat", 2 * half < D ? [...turned, part(2 * half, D)] : turned, { axis: 3n });
+  },
   // Slices are of float32 alone; indices and labels are exact in it up to 2^24.
   Slice: (node, [x], { emit, list }) => {
     const { axis, start, end } = node.attributes as { axis: number; start: number; end: number };

@@ -543,7 +543,7 @@ export const cases: readonly Case[] = [
     const angles = normal(B * T, half);
     return row(
       `rotary: ${name}`,
-      { x: normal(...shape), rows: spec("i64", [B, T], (_, i) => (i + 1) % (B * T)), cos: angles, sin: angles },
+      { x: normal(...shape), rows: spec("i32", [B, T], (_, i) => (i + 1) % (B * T)), cos: angles, sin: angles },
       (o, { x, rows, cos, sin }) => o.rotary(x, rows, cos, sin),
       ["x"],
     );

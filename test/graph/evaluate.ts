@@ -380,7 +380,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 
   QuantizeRows: ([x, scales, zeros]) => [
     tensor(x!.shape, (index) => {
-      const level = Math.round(at(x!, index) / at(scales!, [index[0]!])) + at(zeros!, [index[0]!]);
+      const level = Math.round(at(x!, index) / at(scales!, [index[0]!, 0])) + at(zeros!, [index[0]!, 0]);
       return Math.min(255, Math.max(0, level));
     }),
   ],

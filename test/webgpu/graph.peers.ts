@@ -29,9 +29,8 @@ const tensorOf = ({ dtype, shape }: Value, data: Float64Array): Tensor => ({
 /** Types that WebGPU does not compute with; programs use none of them there. */
 const FOREIGN: readonly DType[] = ["f64", "bf16", "i64", "u8", "i8", "u4", "i4"];
 
-/** Indices are int32 on WebGPU, as programs feed them; the rotation in one operator, which is decoding's on the CPU, takes int64. */
+/** Indices are int32 on WebGPU, as programs feed them. */
 function narrowed(each: Case): Case {
-  if (each.name.startsWith("rotary")) return each;
   const inputs = Object.entries(each.inputs).map(([name, spec]) => [
     name,
     spec.dtype === "i64" ? { ...spec, dtype: "i32" as const } : spec,

@@ -6,17 +6,14 @@
 
 import { apply, constant, demand, type Op, scalar, type Value } from "../graph.ts";
 import { max, neg, scale } from "./arithmetic.ts";
-import { expand, reshape } from "./broadcast.ts";
+import { expand } from "./broadcast.ts";
 import { reduceMax, reduceMin } from "./reduce.ts";
 
 const QuantizeRows: Op<Record<never, never>> = {
   type: "QuantizeRows",
   infer: ([x, scales]) => {
-    demand(
-      x!.shape.length === 2 && scales!.shape[0] === x!.shape[0],
-      "QuantizeRows",
-      `[${x!.shape}], scales [${scales!.shape}]`,
-    );
+    const fits = x!.shape.length === 2 && scales!.shape.join() === `${x!.shape[0]},1`;
+    demand(fits, "QuantizeRows", `[${x!.shape}], scales [${scales!.shape}]`);
     return [{ dtype: "u8", shape: x!.shape }];
   },
 };
@@ -44,9 +41,8 @@ export interface QuantizedRows {
 export function quantizeRows(x: Value, largest: Value = largestMagnitude(x, -1)): QuantizedRows {
   // The smallest scale keeps rows of zeros from dividing by zero.
   const scales = max(scale(largest, 1 / 127), scalar(1e-30)); // [N, 1]
-  const N = x.shape[0]!;
-  const zeros = expand(constant({ dtype: "u8", shape: [1], data: Uint8Array.of(128) }), [N]);
-  return { bytes: apply(QuantizeRows, [x, reshape(scales, [N]), zeros], {}), scales };
+  const zeros = expand(constant({ dtype: "u8", shape: [1], data: Uint8Array.of(128) }), scales.shape);
+  return { bytes: apply(QuantizeRows, [x, scales, zeros], {}), scales };
 }
 
 /** Largest magnitude along an axis. Two passes that only read cost less than one that writes magnitudes and one that reads them. */

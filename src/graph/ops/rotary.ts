@@ -8,7 +8,7 @@ const RotaryEmbedding: Op<Record<never, never>> = {
   infer: ([x, rows, cos, sin]) => {
     const [B, , T, D] = x!.shape;
     const [N, half] = cos!.shape;
-    const fits = x!.shape.length === 4 && rows!.shape.join() === `${B},${T}` && rows!.dtype === "i64";
+    const fits = x!.shape.length === 4 && rows!.shape.join() === `${B},${T}` && rows!.dtype === "i32";
     demand(
       fits && N === B! * T! && sin!.shape.join() === cos!.shape.join() && 2 * half! <= D!,
       "RotaryEmbedding",
@@ -27,7 +27,7 @@ const RotaryEmbedding: Op<Record<never, never>> = {
 
 /**
  * x [B, heads, T, D] with elements i and i + R / 2 of its first R turned by the angle whose cosine and sine stand in row
- * `rows` [B, T] (int64) of `cos` and `sin` [N, R / 2]. The elements behind R pass through. Angles have no gradient.
+ * `rows` [B, T] (int32) of `cos` and `sin` [N, R / 2]. The elements behind R pass through. Angles have no gradient.
  */
 export function rotary(x: Value, rows: Value, cos: Value, sin: Value): Value {
   return apply(RotaryEmbedding, [x, rows, cos, sin], {});
