@@ -47,7 +47,10 @@ test("what is planted is found, of every input that a norm makes, and the same a
   const found = await findOutliers(settled, nodeRuntime);
   const normed = [...settled.trace.modules.values()].filter(({ name }) => /(q|gate)_proj$|lm_head/.test(name));
   expect(normed.length).toBe(5);
-  for (const { name } of normed) expect(found.get(name)).toEqual([CHANNEL]);
+  for (const { name } of normed) {
+    expect(found.get(name)).toContain(CHANNEL);
+    expect(found.get(name)!.length).toBe(2); // a 16th of 32
+  }
   expect(firstReader(settled.trace, "model.layers.1.self_attn.v_proj")).toBe("model.layers.1.self_attn.q_proj");
   expect(await findOutliers(settled, nodeRuntime)).toEqual(found);
 });
