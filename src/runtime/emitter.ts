@@ -5,7 +5,7 @@ import type { OnnxAttribute } from "./onnx.ts";
 
 /** What a rule may do: emit operators, and name small integer lists and numbers. */
 export interface Emitter {
-  /** Adds an operator whose outputs are the node's own, or, with `fresh`, one new name, which is returned. */
+  /** Adds an operator whose outputs are the node's own, or one of them, or, with `fresh`, one new name; the first is returned. */
   emit(
     type: string,
     inputs: readonly string[],
@@ -21,6 +21,8 @@ export interface Emitter {
 export interface EmitOptions {
   readonly domain?: string;
   readonly fresh?: boolean;
+  /** Which of the node's outputs the operator makes; absent: all of them. */
+  readonly output?: number;
 }
 
 export type Rule = (node: Node, inputs: readonly string[], emitter: Emitter) => void;

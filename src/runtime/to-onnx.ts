@@ -51,8 +51,8 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
 
   const lower = (node: Node, results: readonly string[], into = nodes): void => {
     const emitter: Emitter = {
-      emit: (type, from, attributes = {}, { domain = "", fresh: isFresh = false } = {}) => {
-        const to = isFresh ? [fresh()] : results;
+      emit: (type, from, attributes = {}, { domain = "", fresh: isFresh = false, output } = {}) => {
+        const to = isFresh ? [fresh()] : output === undefined ? results : [results[output]!];
         into.push({ type, domain, inputs: from, outputs: to, attributes });
         return to[0]!;
       },

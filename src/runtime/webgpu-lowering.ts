@@ -28,6 +28,14 @@ export const WEBGPU_RULES: DeviceRules = {
     const { transA, transB, alpha } = node.attributes as MatMulAttributes;
     emit("Gemm", inputs, { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha, beta: 1 });
   },
+  // The operator's second output is not what it is on the CPU.
+  SimplifiedLayerNormalization: (node, [x, gain], { emit, list, scalar }) => {
+    const { epsilon } = node.attributes as { epsilon: number };
+    emit("SimplifiedLayerNormalization", [x!, gain!], { axis: -1n, epsilon, stash_type: 1n }, { output: 0 });
+    const squares = emit("ReduceMean", [emit("Mul", [x!, x!], {}, FRESH), list([-1])], { keepdims: 1n }, FRESH);
+    const root = emit("Sqrt", [emit("Add", [squares, scalar(epsilon)], {}, FRESH)], {}, FRESH);
+    emit("Reciprocal", [root], {}, { output: 1 });
+  },
   // The operator takes int64 positions.
   RotaryEmbedding: (node, [x, rows, cos, sin], { emit, list }) => {
     const [{ shape }, , { shape: angles }] = node.inputs as readonly TensorType[] as readonly [

@@ -297,8 +297,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   ),
   SimplifiedLayerNormalization: affine(
     rowwise((row, epsilon) => {
-      const root = Math.sqrt(mean(row.map((v) => v * v)) + epsilon);
-      return [Array.from(row, (v) => v / root)];
+      const inverse = 1 / Math.sqrt(mean(row.map((v) => v * v)) + epsilon);
+      return [Array.from(row, (v) => v * inverse), [inverse]];
     }),
   ),
 

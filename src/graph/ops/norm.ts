@@ -42,14 +42,13 @@ const RmsNormalization: Op<Epsilon> = {
   type: "SimplifiedLayerNormalization",
   infer: ([x, gain]) => {
     demand(gain!.shape[0] === x!.shape.at(-1), "RmsNormalization", `[${x!.shape}], gain [${gain!.shape}]`);
-    return [{ dtype: x!.dtype, shape: x!.shape }];
+    const rows = { dtype: x!.dtype, shape: [...x!.shape.slice(0, -1), 1] };
+    return [{ dtype: x!.dtype, shape: x!.shape }, rows]; // y, 1 / root mean square
   },
-  // The inverse root mean square is computed again: WebGPU's second output holds something else.
-  gradient: ({ dy, x: [x, gain], attributes: { epsilon } }) => {
-    const inverse = reciprocal(sqrt(shift(reduceMean(mul(x!, x!), [-1]), epsilon)));
+  gradient: ({ dy, y: [, inverse], x: [x, gain] }) => {
     const scaled = mul(dy, gain!);
-    const along = mul(reduceMean(mul(scaled, x!), [-1]), mul(inverse, inverse));
-    return [mul(sub(scaled, mul(x!, along)), inverse), mul(dy, mul(x!, inverse))];
+    const along = mul(reduceMean(mul(scaled, x!), [-1]), mul(inverse!, inverse!));
+    return [mul(sub(scaled, mul(x!, along)), inverse!), mul(dy, mul(x!, inverse!))];
   },
 };
 
