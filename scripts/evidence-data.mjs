@@ -1,7 +1,7 @@
 /**
  * Rows of the experiments in docs/evidence.md, in .cache/evidence (not committed), the same bytes each time:
  *   node scripts/evidence-data.mjs [DART_FOLDER]
- * `genesis`, `flags`: the held-out rows of examples/quickstart, a third to choose by and the rest to test on.
+ * `genesis`, `flags`, `restaurants`: the held-out rows of examples/quickstart, a third to choose by and the rest to test on.
  * `party`: bench/peers/sotu-rows.mjs, 480 sentences to train on, 150 to choose by, 300 to test on.
  * `dart`: of DART_FOLDER/{train,valid,test}.jsonl (as scripts/nlg-data.mjs writes them), one text each of 480 records to
  * train on and of 48 to measure the loss, and every text of 60 records to complete.
@@ -27,7 +27,7 @@ function read(path) {
     .map((line) => JSON.parse(line));
 }
 
-for (const task of ["genesis", "flags"]) {
+for (const task of ["genesis", "flags", "restaurants"]) {
   const held = read(`examples/quickstart/${task}/valid.jsonl`);
   const third = Math.floor(held.length / 3);
   write(task, { valid: held.slice(0, third), test: held.slice(third) });
