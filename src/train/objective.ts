@@ -27,7 +27,9 @@ export interface StepResult {
 export interface Objective {
   /** `draw` fixes what is random in the step. Null when `stop` said so between two passes; nothing has changed then. */
   step(rows: readonly Example[], parameters: Trained, draw: number, stop: () => boolean): Promise<StepResult | null>;
-  /** Loss and metrics over held-out rows. */
+  /** Frees what the next step can build again: its session. A device keeps it, since it holds the weights there. */
+  rest(): Promise<void>;
+  /** Loss and metrics over held-out rows. Rests first, so that the memory of two sessions is never held at once. */
   evaluate(rows: readonly Example[], parameters: Trained): Promise<{ readonly loss: number } & Record<string, number>>;
   close(): Promise<void>;
 }
@@ -63,6 +65,9 @@ export function supervised(options: ObjectiveOptions): Objective {
   const sums = gradientSums(runtime);
   const evaluator = createEvaluator({ runtime, session, setup, adapters: [adapter], masking });
   const limits = { ...options.limits, cost: facts.cost };
+  const rest = async (): Promise<void> => {
+    if (!runtime.memory) await trainer.close();
+  };
   return {
     step: async (given, parameters, draw, stop) => {
       const rows = masking ? maskedStep(given, masking, draw) : given;
@@ -83,7 +88,9 @@ export function supervised(options: ObjectiveOptions): Objective {
       }
       return { loss, gradients: sum.gradients, tokens, targetTokens };
     },
+    rest,
     evaluate: async (rows, parameters) => {
+      await rest();
       const { targetTokens: _targets, rows: _rows, ...measured } = await evaluator.evaluate(rows, parameters);
       await evaluator.close(); // its session maps the weights a second time
       return measured as { readonly loss: number } & Record<string, number>;

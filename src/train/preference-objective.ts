@@ -130,6 +130,10 @@ export function preferences(given: PreferenceOptions): Objective {
     }));
   };
 
+  const rest = async (): Promise<void> => {
+    if (!runtime.memory) for (const each of [trainer, policy]) await each.close();
+  };
+
   return {
     step: async (rows, parameters, draw, stop) => {
       const score = scorer(policy, parameters, facts);
@@ -156,7 +160,9 @@ export function preferences(given: PreferenceOptions): Objective {
       }
       return { ...judgement.result(), gradients: sum.gradients, tokens, targetTokens };
     },
+    rest,
     evaluate: async (rows, parameters) => {
+      await rest();
       const score = scorer(tested, parameters, facts);
       const means = new Map<string, number>();
       for (let at = 0; at < rows.length; at += options.batchSize) {

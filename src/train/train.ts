@@ -123,6 +123,7 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
     return event;
   };
   const sample = async function* (step: number): AsyncGenerator<TrainEvent> {
+    await objective.rest();
     for await (const event of sampler!.samples(step, optimizer.parameters)) {
       history.push(event);
       yield event;

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { nodeRuntime } from "../../src/runtime/node.ts";
+import type { Runtime, Session } from "../../src/runtime/session.ts";
 import type { TrainInput } from "../../src/train/options.ts";
-import { inFolder, run, type Trained } from "./runs.ts";
+import { inFolder, rowsFile, run, type Trained, UNEVEN } from "./runs.ts";
 
 const SETTINGS: Partial<TrainInput> = { maxSteps: 5, lr: 1e-2, batchSize: 4, weightDecay: 0.01, seed: 3 };
 
@@ -35,4 +37,27 @@ test("packing and token budgets change no loss, no gradient and no weight", () =
     for (const packing of ["on", "auto"] as const)
       expectSame(off, await run(folder, packing, { ...SETTINGS, packing }));
     expectSame(off, await run(folder, "budget", { ...SETTINGS, tokensPerBatch: 64 }));
+  }));
+
+test("steps and evaluations take turns: no two sessions are open at once, and no number changes", () =>
+  inFolder(async (folder) => {
+    let [open, most] = [0, 0];
+    const counted = async <S extends Session | null>(opening: Promise<S>): Promise<S> => {
+      const session = await opening;
+      most = Math.max(most, ++open);
+      if (!session) open--;
+      return session && { ...session, close: () => session.close().then(() => void open--) };
+    };
+    const runtime: Runtime = {
+      ...nodeRuntime,
+      open: (...given) => counted(nodeRuntime.open(...given)),
+      openSized: (...given) => counted(nodeRuntime.openSized(...given)),
+    };
+    const evalData = rowsFile(folder, UNEVEN.slice(0, 3), "held.jsonl");
+    const settings = { ...SETTINGS, evalData, evalSteps: 2 };
+    const resting = await run(folder, "resting", settings, { runtime });
+    expect(resting.evals.map(({ step }) => step)).toEqual([0, 2, 4, 5]);
+    expect(most).toBe(1);
+    expect(open).toBe(0);
+    expectSame(await run(folder, "plain", SETTINGS), resting);
   }));
