@@ -6,7 +6,7 @@
 
 import { DataError } from "../errors.ts";
 import type { Head } from "../models/architecture.ts";
-import type { Layout } from "../models/stream.ts";
+import { type Layout, queryParts } from "../models/stream.ts";
 
 /** One row as layouts see it. */
 export interface RowTokens {
@@ -76,7 +76,10 @@ export function chooseStreams(
       .map((length) => bucket(length)),
   );
   let best = { B: 0, T: 0, cost: Number.POSITIVE_INFINITY };
+  const parts = queryParts(bucket(longest));
   for (const T of [...candidates].toSorted((a, b) => a - b)) {
+    // Another number of parts is another session, with memory of its own: only rows that are long themselves ask for it.
+    if (packing === "auto" && queryParts(T) !== parts) continue;
     const B = pack(lengths, T).length;
     const cost = B * T * (1 + price * T);
     if (cost < best.cost) best = { B, T, cost };

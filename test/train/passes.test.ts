@@ -41,6 +41,12 @@ test("a row of two answers takes both into its pass", () => {
   expect(pairs.every((pass) => pass.length === 1)).toBe(true);
 });
 
+test("streams are as long as need attention in parts only where a row alone is", () => {
+  const cheap = { attention: 1e-9, head: 1 };
+  expect(chooseStreams([250, 260, 260], cheap)).toEqual({ B: 3, T: 288 });
+  expect(chooseStreams([600, 260, 260], cheap)).toEqual({ B: 1, T: 1152 });
+});
+
 test.each<[Packing, { B: number; T: number }, number]>([
   ["off", { B: 8, T: 128 }, 8],
   ["on", { B: 1, T: 352 }, 1],
