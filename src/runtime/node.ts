@@ -45,7 +45,7 @@ function sessionOptions(
     logSeverityLevel: 3,
     extra: {
       session: {
-        // Masked softmax works on numbers next to zero that Intel's processors take a hundred times as long for.
+        // Masked softmax works on numbers next to zero, which Intel's processors take many times as long for (docs/speed.md).
         set_denormal_as_zero: "1",
         disable_prepacking: prepack ? "0" : "1", // packed copies of mapped weights cost their size again
         ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),

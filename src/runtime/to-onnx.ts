@@ -153,7 +153,25 @@ export function toOnnx(outputs: Outputs, { probe = false, device }: LoweringOpti
       nodes.push({ ...named, type: "Cast", attributes: { to: BigInt(ELEMENT_CODE.bool) } });
     else nodes.push({ ...named, type: "Identity", attributes: {} });
   }
-  return { opset: OPSET, nodes: [...decoders, ...nodes], inputs, outputs, values, constants, stored };
+  const all = device ? needed(nodes, outputs) : nodes;
+  if (device) {
+    const made = new Set(all.flatMap((node) => node.outputs));
+    for (const name of values.keys()) if (!made.has(name)) values.delete(name);
+  }
+  return { opset: OPSET, nodes: [...decoders, ...all], inputs, outputs, values, constants, stored };
+}
+
+/** The nodes that outputs depend on: a device's rules make results that not every graph reads. */
+function needed(nodes: readonly OnnxNode[], outputs: Outputs): OnnxNode[] {
+  const read = new Set(outputs.keys());
+  return nodes
+    .toReversed()
+    .filter((node) => {
+      const wanted = node.outputs.some((name) => read.has(name));
+      if (wanted) for (const name of node.inputs) read.add(name);
+      return wanted;
+    })
+    .toReversed();
 }
 
 /** Values that are computed under the very name of an output, which then costs no copy: the first of its names. */
