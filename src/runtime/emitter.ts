@@ -29,6 +29,11 @@ export type Rule = (node: Node, inputs: readonly string[], emitter: Emitter) => 
 
 export const MICROSOFT = { domain: "com.microsoft" } as const;
 
+/** A yes or no as ONNX writes it. */
+export function flag(on: boolean): bigint {
+  return on ? 1n : 0n;
+}
+
 /** A whole number among the node's attributes. */
 export function integer(node: Node, name: string): bigint {
   return BigInt((node.attributes as Readonly<Record<string, number>>)[name]!);

@@ -10,7 +10,7 @@ import type { ConvAttributes, TransposeAttributes } from "../graph/ops/conv.ts";
 import type { MatMulAttributes } from "../graph/ops/matmul.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
-import { type Emitter, integer, MICROSOFT, type Rule } from "./emitter.ts";
+import { type Emitter, flag, integer, MICROSOFT, type Rule } from "./emitter.ts";
 import { BLOCK_RULES } from "./lower-blocks.ts";
 import { ELEMENT_CODE } from "./onnx.ts";
 
@@ -203,8 +203,4 @@ function axesOf(node: Node): readonly number[] {
 
 function epsilonOf(node: Node): number {
   return (node.attributes as { epsilon: number }).epsilon;
-}
-
-function flag(on: boolean): bigint {
-  return on ? 1n : 0n;
 }

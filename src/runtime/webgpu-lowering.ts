@@ -3,7 +3,7 @@
 import type { TensorType } from "../graph/graph.ts";
 import type { MatMulAttributes } from "../graph/ops/matmul.ts";
 import { sameShape } from "../tensor/shape.ts";
-import type { Emitter, Rule } from "./emitter.ts";
+import { type Emitter, flag, type Rule } from "./emitter.ts";
 import type { DeviceRules } from "./lowering.ts";
 import { ELEMENT_CODE } from "./onnx.ts";
 
@@ -16,7 +16,7 @@ export const WEBGPU_RULES: DeviceRules = {
     const [left, right] = node.inputs as readonly TensorType[] as readonly [TensorType, TensorType];
     if (!transA && !transB && alpha === 1) return void emit("MatMul", [a!, b!]);
     if (left.shape.length === 2 && right.shape.length === 2) {
-      return void emit("Gemm", [a!, b!], { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha });
+      return void emit("Gemm", [a!, b!], { transA: flag(transA), transB: flag(transB), alpha });
     }
     const turned = (name: string, { shape }: TensorType, on: boolean): string =>
       on ? emit("Transpose", [name], { perm: lastTwoSwapped(shape.length) }, FRESH) : name;
@@ -26,7 +26,7 @@ export const WEBGPU_RULES: DeviceRules = {
   },
   Gemm: (node, inputs, { emit }) => {
     const { transA, transB, alpha } = node.attributes as MatMulAttributes;
-    emit("Gemm", inputs, { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha, beta: 1 });
+    emit("Gemm", inputs, { transA: flag(transA), transB: flag(transB), alpha, beta: 1 });
   },
   // The operator's second output is not what it is on the CPU.
   SimplifiedLayerNormalization: (node, [x, gain], { emit, list, scalar }) => {

@@ -29,7 +29,7 @@ export interface Objective {
   step(rows: readonly Example[], parameters: Trained, draw: number, stop: () => boolean): Promise<StepResult | null>;
   /** Frees what the next step can build again: its session. A device keeps it, since it holds the weights there. */
   rest(): Promise<void>;
-  /** Loss and metrics over held-out rows. Rests first, so that the memory of two sessions is never held at once. */
+  /** Loss and metrics over held-out rows. Rests first: the steps' session is not held beside those that it opens. */
   evaluate(rows: readonly Example[], parameters: Trained): Promise<{ readonly loss: number } & Record<string, number>>;
   close(): Promise<void>;
 }
