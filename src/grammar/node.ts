@@ -24,7 +24,7 @@ export function text(of: string): GrammarNode {
 }
 
 export function sequence(...parts: readonly GrammarNode[]): GrammarNode {
-  return { kind: "sequence", parts };
+  return parts.length === 1 ? parts[0]! : { kind: "sequence", parts };
 }
 
 /** One of them; of none, nothing is allowed at all. */

@@ -53,6 +53,17 @@ const CONTROLS: Readonly<Record<string, number>> = { n: 0x0a, r: 0x0d, t: 0x09, 
 
 const LONGEST = 4096;
 
+/** A group that is being read: alternatives that are complete, and the parts of the one at hand. */
+interface Group {
+  readonly alternatives: GrammarNode[];
+  readonly parts: GrammarNode[];
+}
+
+function nodeOf({ alternatives, parts }: Group): GrammarNode {
+  const last = sequence(...parts);
+  return alternatives.length === 0 ? last : choice(...alternatives, last);
+}
+
 /** Throws UsageError for what is no pattern, or none of a regular language. */
 export function parsePattern(source: string): Pattern {
   const letters = [...source];
@@ -67,24 +78,8 @@ export function parsePattern(source: string): Pattern {
   const end = toEnd ? letters.length - 1 : letters.length;
   if (fromStart) at++;
 
-  const alternatives = (): GrammarNode => {
-    const parts = [terms()];
-    while (at < end && letters[at] === "|") {
-      at++;
-      parts.push(terms());
-    }
-    return parts.length === 1 ? parts[0]! : choice(...parts);
-  };
-
-  const terms = (): GrammarNode => {
-    const parts: GrammarNode[] = [];
-    while (at < end && letters[at] !== "|" && letters[at] !== ")") parts.push(quantified(atom()));
-    return sequence(...parts);
-  };
-
   const atom = (): GrammarNode => {
     const letter = letters[at++]!;
-    if (letter === "(") return group();
     if (letter === "[") return { kind: "characters", ranges: bracket() };
     if (letter === ".") return { kind: "characters", ranges: complement(LINE_ENDS) };
     if (letter === "\\") return { kind: "characters", ranges: escaped() };
@@ -93,16 +88,12 @@ export function parsePattern(source: string): Pattern {
     return text(letter);
   };
 
-  const group = (): GrammarNode => {
+  /** What may stand behind a group's parenthesis. */
+  const groupKind = (): void => {
     const kind = /^\?(:|<[A-Za-z_]\w*>|[=!]|<[=!])?/.exec(letters.slice(at, at + 64).join(""));
-    if (kind) {
-      if (kind[1] === undefined || /[=!]/.test(kind[1])) refuse("a look around");
-      at += kind[0].length;
-    }
-    const inner = alternatives();
-    if (letters[at] !== ")" || at >= end) refuse("a group without an end");
-    at++;
-    return inner;
+    if (!kind) return;
+    if (kind[1] === undefined || /[=!]/.test(kind[1])) refuse("a look around");
+    at += kind[0].length;
   };
 
   const quantified = (part: GrammarNode): GrammarNode => {
@@ -176,9 +167,28 @@ export function parsePattern(source: string): Pattern {
     return [[code, code]];
   };
 
-  const node = alternatives();
-  if (at < end) refuse(`${letters[at]} without its beginning`);
+  // Groups are kept in a list: calls for each would run out of stack at a depth that changes from run to run.
+  const open: Group[] = [{ alternatives: [], parts: [] }];
+  while (at < end) {
+    const group = open.at(-1)!;
+    const letter = letters[at];
+    if (letter === "(") {
+      at++;
+      groupKind();
+      open.push({ alternatives: [], parts: [] });
+    } else if (letter === "|") {
+      at++;
+      group.alternatives.push(sequence(...group.parts.splice(0)));
+    } else if (letter === ")") {
+      if (open.length === 1) refuse(") without its beginning");
+      at++;
+      open.pop();
+      open.at(-1)!.parts.push(quantified(nodeOf(group)));
+    } else group.parts.push(quantified(atom()));
+  }
+  if (open.length > 1) refuse("a group without an end");
+  const node = nodeOf(open[0]!);
   // "^a|b$" anchors each alternative at one side alone.
-  if ((fromStart || toEnd) && node.kind === "choice") refuse("alternatives beside ^ or $: put them into a group");
+  if ((fromStart || toEnd) && open[0]!.alternatives.length > 0) refuse("alternatives beside ^ or $: put them into a group");
   return { node, fromStart, toEnd };
 }
