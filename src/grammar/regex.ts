@@ -189,6 +189,7 @@ export function parsePattern(source: string): Pattern {
   if (open.length > 1) refuse("a group without an end");
   const node = nodeOf(open[0]!);
   // "^a|b$" anchors each alternative at one side alone.
-  if ((fromStart || toEnd) && open[0]!.alternatives.length > 0) refuse("alternatives beside ^ or $: put them into a group");
+  if ((fromStart || toEnd) && open[0]!.alternatives.length > 0)
+    refuse("alternatives beside ^ or $: put them into a group");
   return { node, fromStart, toEnd };
 }
