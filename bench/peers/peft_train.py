@@ -1,6 +1,6 @@
 """LoRA training in PyTorch + PEFT on the rows and settings of bench/peers/train.mjs; prints one JSON object.
 
-usage: peft_train.py MODEL DATA TARGETS BATCH STEPS fp32|bf16|fp32-compiled|bf16-compiled THREADS
+usage: peft_train.py MODEL DATA TARGETS BATCH STEPS fp32|bf16|fp32-compiled|bf16-compiled THREADS [SEED ADAPTER_FOLDER]
 Rows: {"input_ids", "labels"}, {"input_ids", "label"} (sequence classification) or {"prompt", "completion"}; in order, right-padded.
 """
 import json
@@ -14,9 +14,10 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
 
 model_path, data, targets, batch_size, steps, precision, threads = sys.argv[1:8]
+seed, adapter = sys.argv[8:10] if len(sys.argv) > 8 else ("0", None)
 batch_size, steps = int(batch_size), int(steps)
 torch.set_num_threads(int(threads))
-torch.manual_seed(0)
+torch.manual_seed(int(seed))
 dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
 rows = [json.loads(line) for line in open(data)][: batch_size * steps]
 classify = "label" in rows[0]
@@ -56,6 +57,8 @@ for step in range(steps):
     first = first or time.time() - started
     speeds.append(sum(len(row["input_ids"]) for row in part) / (time.time() - begun))
     losses.append(loss.item())
+if adapter:
+    model.save_pretrained(adapter)
 speeds = sorted(speeds[1:])
 print(json.dumps({
     "tokensPerSecond": speeds[len(speeds) // 2],

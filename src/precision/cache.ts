@@ -28,7 +28,7 @@ import { firstReader, type Outliers } from "./outliers.ts";
 import { columnScales, quantiseColumns, takeRows } from "./quantise-matrix.ts";
 
 /** Raised whenever the numbers in the file would be others. */
-const VERSION = 5;
+const VERSION = 6;
 
 export interface NamedTensor {
   readonly name: string;

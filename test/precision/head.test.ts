@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { constant, input } from "../../src/graph/graph.ts";
+import { constant, input, type Value } from "../../src/graph/graph.ts";
+import { softmax } from "../../src/graph/ops/activation.ts";
 import { mul } from "../../src/graph/ops/arithmetic.ts";
-import { gatherRows } from "../../src/graph/ops/gather.ts";
+import { gatherRows, scatterElements } from "../../src/graph/ops/gather.ts";
 import { integerMatMul } from "../../src/graph/ops/quantise.ts";
 import { headBackward } from "../../src/precision/head.ts";
 import { columnScales, quantiseColumns } from "../../src/precision/quantise-matrix.ts";
@@ -13,28 +14,36 @@ const n = 6;
 const V = 4096;
 const C = 32;
 
-/** Softmax less a label: rows from one certain token to nearly uniform. */
-function scoreGradients(): Float32Array {
+/** Scores of rows from one certain token to nearly uniform, a label each, and the softmax less the label. */
+function scored(): { scores: Float32Array; labels: Int32Array; dy: Float32Array } {
   const random = randomStream(3);
-  const dy = new Float32Array(n * V);
+  const [scores, dy, labels] = [new Float32Array(n * V), new Float32Array(n * V), new Int32Array(n)];
   for (let row = 0; row < n; row++) {
-    const powers = Float64Array.from({ length: V }, () => Math.exp(random.normal() * (6 - row)));
+    for (let v = 0; v < V; v++) scores[row * V + v] = random.normal() * (6 - row);
+    const powers = Float64Array.from(scores.subarray(row * V, (row + 1) * V), Math.exp);
     const sum = powers.reduce((a, b) => a + b, 0);
     powers.forEach((power, v) => {
       dy[row * V + v] = power / sum;
     });
-    dy[row * V + random.integer(V)]! -= 1;
+    labels[row] = random.integer(V);
+    dy[row * V + labels[row]]! -= 1;
   }
-  return dy;
+  return { scores, labels, dy };
 }
 
-test("the head's backward product in eight bits is within its bound of the true one", async () => {
+const scoresIn = input("scores", "f32", [n, V]);
+const labelsIn = input("labels", "i32", [n, 1]);
+const less = constant(floatTensor([n, 1], new Float32Array(n).fill(-1)));
+
+test.each<[string, Value]>([
+  ["of any numbers", input("dy", "f32", [n, V])],
+  ["of a softmax less its labels", scatterElements(softmax(scoresIn), labelsIn, less)],
+])("the head's backward product in eight bits %s is within its bound of the true one", async (_name, dyIn) => {
   const random = randomStream(4);
   const W = Float32Array.from({ length: V * C }, () => random.normal());
   const shape = { K: V, M: C, transposed: false, levels: 127 };
-  const dy = scoreGradients();
-  const [dyIn, bytes, scales, table] = [
-    input("dy", "f32", [n, V]),
+  const { scores, labels, dy } = scored();
+  const [bytes, scales, table] = [
     input("bytes", "i8", [V, C]),
     input("scales", "f32", [C]),
     input("table", "f32", [V, C]),
@@ -48,6 +57,8 @@ test("the head's backward product in eight bits is within its bound of the true 
   const columns = columnScales(W, shape);
   const inputs = new Map<string, Tensor>([
     ["dy", floatTensor([n, V], dy)],
+    ["scores", floatTensor([n, V], scores)],
+    ["labels", { dtype: "i32", shape: [n, 1], data: labels }],
     ["bytes", { dtype: "i8", shape: [V, C], data: quantiseColumns(W, shape) }],
     ["scales", floatTensor([C], columns)],
     ["table", floatTensor([V, C], W)],

@@ -49,7 +49,7 @@ test("what is planted is found, of every input that a norm makes, and the same a
   expect(normed.length).toBe(5);
   for (const { name } of normed) {
     expect(found.get(name)).toContain(CHANNEL);
-    expect(found.get(name)!.length).toBe(2); // a 12th of 32
+    expect(found.get(name)!.length).toBe(2); // a 16th of 32
   }
   expect(firstReader(settled.trace, "model.layers.1.self_attn.v_proj")).toBe("model.layers.1.self_attn.q_proj");
   expect(await findOutliers(settled, nodeRuntime)).toEqual(found);
