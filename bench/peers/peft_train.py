@@ -1,4 +1,4 @@
-"""LoRA training in PyTorch + PEFT on the rows and settings of bench/peers/train.mjs; prints one JSON object.
+"""LoRA training in PyTorch + PEFT on the rows and settings of bench/peers/train.mjs; prints a line a step and one JSON object.
 
 usage: peft_train.py MODEL DATA TARGETS BATCH STEPS fp32|bf16|fp32-compiled|bf16-compiled THREADS [SEED ADAPTER_FOLDER]
 Rows: {"input_ids", "labels"}, {"input_ids", "label"} (sequence classification) or {"prompt", "completion"}; in order, right-padded.
@@ -8,10 +8,9 @@ import resource
 import sys
 import time
 
-started = time.time()
-import torch  # noqa: E402
-from peft import LoraConfig, get_peft_model  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 model_path, data, targets, batch_size, steps, precision, threads = sys.argv[1:8]
 seed, adapter = sys.argv[8:10] if len(sys.argv) > 8 else ("0", None)
@@ -41,7 +40,7 @@ if "input_ids" not in rows[0]:
 compute = torch.compile(model) if precision.endswith("compiled") else model
 trainable = [p for p in model.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(trainable, lr=1e-3, weight_decay=0.01)
-speeds, losses, first = [], [], None
+speeds, losses = [], []
 for step in range(steps):
     part = [rows[(step * batch_size + i) % len(rows)] for i in range(batch_size)]
     width = max(len(row["input_ids"]) for row in part)
@@ -54,7 +53,7 @@ for step in range(steps):
     torch.nn.utils.clip_grad_norm_(trainable, 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    first = first or time.time() - started
+    print('{"event": "step"}', flush=True)
     speeds.append(sum(len(row["input_ids"]) for row in part) / (time.time() - begun))
     losses.append(loss.item())
 if adapter:
@@ -62,7 +61,6 @@ if adapter:
 speeds = sorted(speeds[1:])
 print(json.dumps({
     "tokensPerSecond": speeds[len(speeds) // 2],
-    "firstStepSeconds": first,
     "peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     "lastLoss": losses[-1],
 }))

@@ -5,10 +5,11 @@
  * Prints medians with their spread, and the ratios of medians to PEFT's, as a table of docs/benchmarks.md; --markdown adds it to a
  * file. --compiled runs PyTorch under torch.compile too (it needs a C++ compiler).
  */
-import { execFileSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -31,42 +32,40 @@ const { python, model, data, targets, batch, steps, rounds, threads } = values;
 const here = fileURLToPath(new URL(".", import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
 
+/** A process that prints an event a line: the events, and the seconds from its start to the end of its first step. */
+async function events(command, args) {
+  const begun = performance.now();
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "ignore"] });
+  const all = [];
+  let firstStepSeconds;
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (!line.startsWith("{")) continue;
+    const event = JSON.parse(line);
+    if (event.event === "step") firstStepSeconds ??= (performance.now() - begun) / 1000;
+    all.push(event);
+  }
+  if (firstStepSeconds === undefined) throw new Error(`${command} ${args.join(" ")} made no step`);
+  return { all, firstStepSeconds };
+}
+
 /** One run of the peer. */
-function peft(precision) {
+async function peft(precision) {
   const args = [join(here, "peft_train.py"), model, data, targets, batch, steps, precision, threads];
-  return JSON.parse(
-    execFileSync(python, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
-      .trim()
-      .split("\n")
-      .at(-1),
-  );
+  const { all, firstStepSeconds } = await events(python, args);
+  const { tokensPerSecond, peakBytes } = all.at(-1);
+  return { tokensPerSecond, firstStepSeconds, peakBytes };
 }
 
 /** One run of ours, as a user starts it. */
-function ours(...flags) {
+async function ours(...flags) {
   const out = join(scratch, "out");
   rmSync(out, { recursive: true, force: true });
   const args = ["train", "--model", model, "--data", data, "--target-modules", targets, "--batch-size", batch];
   args.push("--max-steps", steps, "--lr", "1e-3", "--weight-decay", "0.01", "--scheduler", "constant", "--no-shuffle");
   args.push("--r", "8", "--alpha", "16", "--threads", threads, "--out", out, "--json", ...flags);
-  const text = execFileSync(process.execPath, [join(here, "../../dist/cli/main.js"), ...args], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  const events = text
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line));
-  const done = events.at(-1);
-  const rest = events.filter(({ event }) => event === "step").slice(1);
-  // Process start to the end of the first step: the whole run without the later steps.
-  const firstStepSeconds = done.seconds - rest.reduce((sum, { seconds }) => sum + seconds, 0);
-  return {
-    tokensPerSecond: done.tokensPerSecond,
-    firstStepSeconds,
-    peakBytes: done.peakMemoryBytes,
-    lastLoss: done.loss,
-  };
+  const { all, firstStepSeconds } = await events(process.execPath, [join(here, "../../dist/cli/main.js"), ...args]);
+  const { tokensPerSecond, peakMemoryBytes } = all.at(-1);
+  return { tokensPerSecond, firstStepSeconds, peakBytes: peakMemoryBytes };
 }
 
 const runs = {
@@ -79,10 +78,10 @@ const runs = {
   "lowrank int8": () => ours("--precision", "int8"),
   "lowrank int8, recompute": () => ours("--precision", "int8", "--recompute", "full"),
 };
-ours("--precision", "int8"); // makes the quantised copy, which later runs map
+await ours("--precision", "int8"); // makes the quantised copy, which later runs map
 const results = Object.fromEntries(Object.keys(runs).map((name) => [name, []]));
 for (let round = 0; round < Number(rounds); round++) {
-  for (const [name, run] of Object.entries(runs)) results[name].push(run());
+  for (const [name, run] of Object.entries(runs)) results[name].push(await run());
 }
 rmSync(scratch, { recursive: true, force: true });
 

@@ -63,76 +63,86 @@ export interface OnnxModel extends OnnxBody {
 }
 
 export function encodeModel(model: OnnxModel): Uint8Array {
-  const graph = encodeBody(model);
-  for (const [name, tensor] of model.constants) {
-    const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
-    graph.message(5, tensorHeader(name, tensor).bytes(9, bytes));
-  }
-  for (const [name, tensor] of model.stored) graph.message(5, encodeStored(name, tensor));
   return new Message()
     .integer(1, 10)
     .text(2, "lowrank")
-    .message(7, graph)
-    .message(8, new Message().text(1, "").integer(2, model.opset))
-    .message(8, new Message().text(1, "com.microsoft").integer(2, 1))
+    .message(7, (graph) => {
+      writeBody(graph, model);
+      for (const [name, tensor] of model.constants) {
+        const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
+        graph.message(5, (part) => writeTensor(part, name, tensor).bytes(9, bytes));
+      }
+      for (const [name, tensor] of model.stored) graph.message(5, (part) => writeStored(part, name, tensor));
+    })
+    .message(8, (part) => part.text(1, "").integer(2, model.opset))
+    .message(8, (part) => part.text(1, "com.microsoft").integer(2, 1))
     .finish();
 }
 
-function encodeBody({ nodes, inputs, outputs, values }: OnnxBody): Message {
-  const graph = new Message();
-  for (const node of nodes) graph.message(1, encodeNode(node));
+function writeBody(graph: Message, { nodes, inputs, outputs, values }: OnnxBody): void {
+  for (const node of nodes) graph.message(1, (part) => writeNode(part, node));
   graph.text(2, "lowrank");
-  for (const [name, type] of inputs) graph.message(11, encodeValueInfo(name, type));
-  for (const [name, type] of outputs) graph.message(12, encodeValueInfo(name, type));
-  for (const [name, type] of values) graph.message(13, encodeValueInfo(name, type));
-  return graph;
+  for (const [name, type] of inputs) graph.message(11, (part) => writeValueInfo(part, name, type));
+  for (const [name, type] of outputs) graph.message(12, (part) => writeValueInfo(part, name, type));
+  for (const [name, type] of values) graph.message(13, (part) => writeValueInfo(part, name, type));
 }
 
-function encodeNode(node: OnnxNode): Message {
-  const message = new Message();
-  for (const name of node.inputs) message.text(1, name);
-  for (const name of node.outputs) message.text(2, name);
-  message.text(3, node.outputs[0]!); // what profiles and errors of the runtime call it
-  message.text(4, node.type);
-  for (const [name, value] of Object.entries(node.attributes)) message.message(5, encodeAttribute(name, value));
-  if (node.body) message.message(5, new Message().text(1, "body").message(6, encodeBody(node.body)).integer(20, 5));
-  if (node.domain !== "") message.text(7, node.domain);
-  return message;
+function writeNode(message: Message, { type, domain, inputs, outputs, attributes, body }: OnnxNode): void {
+  for (const name of inputs) message.text(1, name);
+  for (const name of outputs) message.text(2, name);
+  message.text(3, outputs[0]!); // what profiles and errors of the runtime call it
+  message.text(4, type);
+  for (const [name, value] of Object.entries(attributes))
+    message.message(5, (part) => writeAttribute(part, name, value));
+  if (body) {
+    message.message(5, (part) =>
+      part
+        .text(1, "body")
+        .message(6, (graph) => writeBody(graph, body))
+        .integer(20, 5),
+    );
+  }
+  if (domain !== "") message.text(7, domain);
 }
 
-function encodeAttribute(name: string, value: OnnxAttribute): Message {
-  const message = new Message().text(1, name);
-  if (typeof value === "number") return message.float(2, value).integer(20, 1);
-  if (typeof value === "bigint") return message.integer(3, value).integer(20, 2);
-  if (typeof value === "string") return message.text(4, value).integer(20, 3);
-  for (const item of value) message.integer(8, item);
-  return message.integer(20, 7);
+function writeAttribute(message: Message, name: string, value: OnnxAttribute): void {
+  message.text(1, name);
+  if (typeof value === "number") message.float(2, value).integer(20, 1);
+  else if (typeof value === "bigint") message.integer(3, value).integer(20, 2);
+  else if (typeof value === "string") message.text(4, value).integer(20, 3);
+  else {
+    for (const item of value) message.integer(8, item);
+    message.integer(20, 7);
+  }
 }
 
-function tensorHeader(name: string, { dtype, shape }: TensorType): Message {
-  const message = new Message();
+/** What a tensor is called and of what type it is. */
+function writeTensor(message: Message, name: string, { dtype, shape }: TensorType): Message {
   for (const extent of shape) message.integer(1, extent);
   return message.integer(2, ELEMENT_CODE[dtype]).text(8, name);
 }
 
-function encodeStored(name: string, tensor: StoredTensor): Message {
-  const message = tensorHeader(name, tensor);
+function writeStored(message: Message, name: string, tensor: StoredTensor): void {
+  writeTensor(message, name, tensor);
   const file = tensor.path.slice(Math.max(tensor.path.lastIndexOf("/"), tensor.path.lastIndexOf("\\")) + 1);
   for (const [key, value] of [
     ["location", file],
     ["offset", String(tensor.offset)],
     ["length", String(tensor.byteLength)],
   ] as const) {
-    message.message(13, new Message().text(1, key).text(2, value));
+    message.message(13, (part) => part.text(1, key).text(2, value));
   }
-  return message.integer(14, 1);
+  message.integer(14, 1);
 }
 
-function encodeValueInfo(name: string, { dtype, shape }: ValueType): Message {
-  const dims = new Message();
-  for (const extent of shape) {
-    dims.message(1, typeof extent === "number" ? new Message().integer(1, extent) : new Message().text(2, extent));
-  }
-  const tensor = new Message().integer(1, ELEMENT_CODE[dtype]).message(2, dims);
-  return new Message().text(1, name).message(2, new Message().message(1, tensor));
+function writeValueInfo(message: Message, name: string, { dtype, shape }: ValueType): void {
+  message.text(1, name).message(2, (type) =>
+    type.message(1, (tensor) =>
+      tensor.integer(1, ELEMENT_CODE[dtype]).message(2, (dims) => {
+        for (const extent of shape) {
+          dims.message(1, (dim) => (typeof extent === "number" ? dim.integer(1, extent) : dim.text(2, extent)));
+        }
+      }),
+    ),
+  );
 }

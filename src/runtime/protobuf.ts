@@ -1,9 +1,15 @@
-/** A writer for Protocol Buffers messages: the wire format that ONNX files have. */
+/**
+ * A writer for Protocol Buffers messages: the wire format that ONNX files have. All of a message is written into one buffer,
+ * its parts too: opening a session waits for it.
+ */
 
 const encoder = new TextEncoder();
 
+/** Bytes that a part's length takes, with leading zeros: it is known only when the part is written. */
+const LENGTH_BYTES = 5;
+
 export class Message {
-  private written = new Uint8Array(64);
+  private written = new Uint8Array(2 ** 12);
   private length = 0;
 
   integer(field: number, value: number | bigint): this {
@@ -23,11 +29,35 @@ export class Message {
   }
 
   text(field: number, value: string): this {
-    return this.bytes(field, encoder.encode(value));
+    const start = this.length;
+    this.varint((field << 3) | 2);
+    this.varint(value.length);
+    this.reserve(value.length);
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 127) {
+        this.length = start;
+        return this.bytes(field, encoder.encode(value));
+      }
+      this.written[this.length++] = code;
+    }
+    return this;
   }
 
-  message(field: number, value: Message): this {
-    return this.bytes(field, value.finish());
+  /** A message inside this one, which `write` writes. */
+  message(field: number, write: (part: Message) => void): this {
+    this.varint((field << 3) | 2);
+    this.reserve(LENGTH_BYTES);
+    const start = this.length;
+    this.length += LENGTH_BYTES;
+    write(this);
+    let rest = this.length - start - LENGTH_BYTES;
+    for (let i = 0; i < LENGTH_BYTES; i++) {
+      const more = i < LENGTH_BYTES - 1 ? 128 : 0;
+      this.written[start + i] = (rest % 128) | more;
+      rest = Math.floor(rest / 128);
+    }
+    return this;
   }
 
   /** The message so far: a view, which later fields may leave behind. */

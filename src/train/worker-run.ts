@@ -28,7 +28,11 @@ interface WorkerInput<I> {
  */
 export function runInWorker<I, E>(script: URL, input: I): WorkerRun<E> {
   const stop = new Int32Array(new SharedArrayBuffer(4));
-  const worker = new Worker(script, { workerData: { input, stop } satisfies WorkerInput<I> });
+  const worker = new Worker(script, {
+    workerData: { input, stop } satisfies WorkerInput<I>,
+    // Graphs are built of many small objects: with room for them a first step does not wait for the collector.
+    resourceLimits: { maxYoungGenerationSizeMb: 64 },
+  });
   const { put, take } = mailbox<FromWorker<E>>();
   worker.on("message", put);
   worker.on("error", (error) =>

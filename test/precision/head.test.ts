@@ -26,7 +26,7 @@ function scored(): { scores: Float32Array; labels: Int32Array; dy: Float32Array 
       dy[row * V + v] = power / sum;
     });
     labels[row] = random.integer(V);
-    dy[row * V + labels[row]]! -= 1;
+    dy[row * V + labels[row]!]! -= 1;
   }
   return { scores, labels, dy };
 }
