@@ -36,7 +36,9 @@ mkdirSync(out, { recursive: true });
 function lowrank(...args) {
   const main = join(here, "../../dist/cli/main.js");
   const options = { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 2 ** 28 };
-  const lines = execFileSync(process.execPath, [main, ...args, "--threads", threads, "--json"], options).trim().split("\n");
+  const lines = execFileSync(process.execPath, [main, ...args, "--threads", threads, "--json"], options)
+    .trim()
+    .split("\n");
   return JSON.parse(lines.at(-1));
 }
 
@@ -61,7 +63,17 @@ function train(way, seed, adapter) {
     return;
   }
   const settings = ["--target-modules", targets, "--r", "8", "--alpha", "16", "--lr", "1e-3", "--weight-decay", "0.01"];
-  const order = ["--scheduler", "constant", "--no-shuffle", "--seed", seed, "--batch-size", batch, "--max-steps", steps];
+  const order = [
+    "--scheduler",
+    "constant",
+    "--no-shuffle",
+    "--seed",
+    seed,
+    "--batch-size",
+    batch,
+    "--max-steps",
+    steps,
+  ];
   lowrank("train", "--model", model, "--data", rows, "--out", adapter, ...precisionOf(way), ...settings, ...order);
 }
 
