@@ -1,17 +1,19 @@
 /**
  * LoRA training beside PyTorch + PEFT, in turns in one run, so that a machine's moods meet both alike.
  * usage: node bench/peers/train.mjs --python PYTHON --model DIR --data FILE [--targets c_attn --batch 4 --steps 8 --rounds 3
- *   --threads 2 --compiled --title TEXT --markdown FILE]
+ *   --threads 2 --shuffle --compiled --title TEXT --markdown FILE]
  * Prints medians with their spread, and the ratios of medians to PEFT's, as a table of docs/benchmarks.md; --markdown adds it to a
- * file. --compiled runs PyTorch under torch.compile too (it needs a C++ compiler).
+ * file. --shuffle mixes the rows once, the same for all, as training does: rows that lie beside each other in a file are often
+ * alike, and pad one another little. --compiled runs PyTorch under torch.compile too (it needs a C++ compiler).
  */
 import { spawn } from "node:child_process";
-import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { random, shuffled } from "./sotu-rows.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -23,14 +25,23 @@ const { values } = parseArgs({
     steps: { type: "string", default: "8" },
     rounds: { type: "string", default: "3" },
     threads: { type: "string", default: "2" },
+    shuffle: { type: "boolean", default: false },
     compiled: { type: "boolean", default: false },
     title: { type: "string" },
     markdown: { type: "string" },
   },
 });
-const { python, model, data, targets, batch, steps, rounds, threads } = values;
+const { python, model, targets, batch, steps, rounds, threads } = values;
 const here = fileURLToPath(new URL(".", import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
+const data = values.shuffle ? mixed(values.data) : values.data;
+
+function mixed(path) {
+  const rows = join(scratch, "rows.jsonl");
+  const lines = shuffled(readFileSync(path, "utf8").trim().split("\n"), random(0));
+  writeFileSync(rows, `${lines.join("\n")}\n`);
+  return rows;
+}
 
 /** A process that prints an event a line: the events, and the seconds from its start to the end of its first step. */
 async function events(command, args) {
@@ -75,6 +86,7 @@ const runs = {
     ? { "PEFT fp32, compiled": () => peft("fp32-compiled"), "PEFT bf16, compiled": () => peft("bf16-compiled") }
     : {}),
   "lowrank fp32": () => ours(),
+  "lowrank fp32, prepack": () => ours("--prepack", "on"),
   "lowrank int8": () => ours("--precision", "int8"),
   "lowrank int8, recompute": () => ours("--precision", "int8", "--recompute", "full"),
 };
@@ -88,7 +100,7 @@ rmSync(scratch, { recursive: true, force: true });
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const column = (name, key) => results[name].map((each) => each[key]);
 const lines = [
-  `${cpus()[0].model}, ${threads} threads, ${rounds} rounds in turns, ${steps} steps of ${batch} rows`,
+  `${cpus()[0].model}, ${threads} threads, ${rounds} rounds in turns, ${steps} steps of ${batch} rows${values.shuffle ? ", shuffled" : ""}`,
   "",
   "| | tokens/s (spread) | beside PEFT fp32 / bf16 | first step after | peak memory | beside PEFT fp32 |",
   "|---|---|---|---|---|---|",

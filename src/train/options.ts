@@ -108,6 +108,11 @@ export interface TrainOptions {
   readonly quantType: QuantType;
   /** Whether blocks are computed again in the backward pass instead of being kept; auto: when memory is short. */
   readonly recompute: "auto" | "none" | "full";
+  /**
+   * Whether float32 and byte matrices of the base are rearranged once, into copies that products are faster with; auto: bytes,
+   * where nothing is recomputed.
+   */
+  readonly prepack: "auto" | "on" | "off";
   /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
   readonly cacheDir: string | null;
 }
@@ -168,6 +173,7 @@ const schema = z.strictObject({
   precision: z.enum(PRECISIONS).default("fp32"),
   quantType: z.enum(QUANT_TYPES).default(QUANT_TYPE),
   recompute: z.enum(["auto", "none", "full"]).default("auto"),
+  prepack: z.enum(["auto", "on", "off"]).default("auto"),
   cacheDir: z.string().nullable().default(null),
 }) satisfies z.ZodType<TrainOptions>;
 

@@ -93,8 +93,8 @@ async function* steps(given: Run): AsyncGenerator<TrainEvent> {
   const { recompute, tokensPerBatch, warning } = planMemory(options, program, targeted, facts);
   const limits = { batchSize: options.batchSize, tokensPerBatch };
   const { labelSmoothing, modelDropout } = options;
-  // Bytes are multiplied exactly, so that packing changes no bit; recomputed products would double the copies.
-  const prepack = options.precision === "int8" && !recompute;
+  // Packing changes no bit of a product of bytes; recomputed products would double the copies.
+  const prepack = options.prepack === "auto" ? options.precision === "int8" && !recompute : options.prepack === "on";
   const computed = { setup, adapter, recompute, prepack, limits, facts, masking, labelSmoothing, modelDropout };
   const common = { runtime, session, ...computed };
   const reference = options.initAdapter === null ? null : { adapter, tensors: run.parameters };

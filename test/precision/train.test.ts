@@ -16,6 +16,7 @@ async function run(
   out: string,
   precision: "fp32" | "int8",
   recompute: "none" | "full",
+  prepack: "auto" | "on" | "off" = "auto",
 ): Promise<TrainEvent[]> {
   const at = caseFolder(name);
   const events: TrainEvent[] = [];
@@ -32,6 +33,7 @@ async function run(
     cacheDir: join(folder, "cache"),
     precision,
     recompute,
+    prepack,
   } as const;
   for await (const event of trainHere(input, { runtime: nodeRuntime })) events.push(event);
   return events;
@@ -74,6 +76,16 @@ test("--recompute full gives the losses of none", async () => {
   full.forEach((loss, i) => {
     expect(loss).toBeCloseTo(none[i]!, 5);
   });
+});
+
+test("--prepack changes no loss: of float32 to five digits, of bytes not by a bit", async () => {
+  const plain = losses(await run("llama-untied-patterns", "plain", "fp32", "none", "off"));
+  const packed = losses(await run("llama-untied-patterns", "packed", "fp32", "none", "on"));
+  packed.forEach((loss, i) => {
+    expect(loss).toBeCloseTo(plain[i]!, 5);
+  });
+  const bytes = losses(await run("llama-untied-patterns", "bytes", "int8", "none", "off"));
+  expect(losses(await run("llama-untied-patterns", "packed-bytes", "int8", "none", "on"))).toEqual(bytes);
 });
 
 test("this machine's 8-bit products are probed, not guessed", async () => {

@@ -27,6 +27,12 @@ const command: Command = defineCommand({
       choices: ["auto", "none", "full"],
       shown: "auto",
     },
+    prepack: {
+      type: "string",
+      help: "Hold the base's matrices rearranged",
+      choices: ["auto", "on", "off"],
+      shown: "auto",
+    },
     profile: { type: "boolean", help: "Time operators too, by kind, beside this machine's peak" },
   },
   notes: "Example: lowrank bench train --model embedded:NAME --precision int8 --profile",
@@ -35,8 +41,8 @@ const command: Command = defineCommand({
       import("../../bench/train.ts"),
       import("../../runtime/node.ts"),
     ]);
-    const { model, data, tokens, steps, batchSize, method, precision, recompute, profile, threads } = flags;
-    const given = { data, tokens, steps, batchSize, method, precision, recompute, profile };
+    const { model, data, tokens, steps, batchSize, method, precision, recompute, prepack, profile, threads } = flags;
+    const given = { data, tokens, steps, batchSize, method, precision, recompute, prepack, profile };
     const asked = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
     const result = await benchTrain(
       {

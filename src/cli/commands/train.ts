@@ -123,6 +123,11 @@ const flags = {
     help: "Compute blocks again instead of keeping them",
     choices: ["auto", "none", "full"],
   },
+  prepack: {
+    type: "string",
+    help: "Hold the base's matrices rearranged: faster products, a copy or two more in memory (auto: int8)",
+    choices: ["auto", "on", "off"],
+  },
   device: { type: "string", help: "Where to compute", choices: DEVICES },
 } as const satisfies FlagTable;
 
