@@ -18,7 +18,7 @@ import { randomStream } from "../tensor/random.ts";
 /** Channels that are taken out of an input of K: few beside the rest. */
 const channelsOf = (K: number): number => Math.min(96, Math.floor(K / 16));
 /** How often the largest must be as large as what is left, for the scale to get finer by more than it costs: docs/evidence.md. */
-const WORTH = 4;
+const WORTH = 3;
 /** Rows of random tokens: they find the channels as well as text does. */
 const ROWS = 4;
 const TOKENS = 128;
