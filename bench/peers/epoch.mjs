@@ -7,7 +7,7 @@
  * FOLDER/results.jsonl, and a run that is there is not run again: start a second process with other ways beside the first.
  */
 import { execFileSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -86,6 +86,7 @@ for (const seed of values.seeds.split(",")) {
   for (const way of values.ways.split(",")) {
     if (done.some((each) => each.seed === seed && each.way === way)) continue;
     const adapter = join(out, `${way}-${seed}`);
+    rmSync(adapter, { recursive: true, force: true }); // of a run that was broken off
     const begun = Date.now();
     train(way, seed, adapter);
     const seconds = (Date.now() - begun) / 1000;
