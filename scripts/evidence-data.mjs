@@ -9,7 +9,8 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { random, rowsOf, shuffled } from "../bench/peers/sotu-rows.mjs";
+import { random, shuffled } from "../bench/peers/rows.mjs";
+import { rowsOf } from "../bench/peers/sotu-rows.mjs";
 
 function write(task, parts) {
   const folder = join(".cache/evidence", task);

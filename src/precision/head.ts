@@ -31,11 +31,10 @@ export function headBackward(
   rows: (numbers: Value) => Value,
 ): Value {
   const [n = 0] = dy.shape;
-  const added = dy.node.op.type === "ScatterElements" ? dy.node.inputs : null;
-  const [base, columns, updates] = added ?? [dy];
-  const { values, indices } = topK(base!.node.op.type === "Softmax" ? base! : abs(base!), EXACT); // [n, EXACT]
-  const largest = gatherElements(base!, indices);
-  const tail = quantizeRows(scatterElements(base!, indices, neg(largest)), reduceMin(values, [-1]));
+  const [base = dy, columns, updates] = dy.node.op.type === "ScatterElements" ? dy.node.inputs : [];
+  const { values, indices } = topK(base.node.op.type === "Softmax" ? base : abs(base), EXACT); // [n, EXACT]
+  const largest = gatherElements(base, indices);
+  const tail = quantizeRows(scatterElements(base, indices, neg(largest)), reduceMin(values, [-1]));
   const numbers = columns ? concat([cast(indices, columns.dtype), columns], 1) : indices; // [n, k]
   const factors = updates ? concat([largest, updates], 1) : largest;
   const k = factors.shape[1]!;

@@ -8,6 +8,7 @@ import { PRECISIONS, type Precision, QUANT_TYPE } from "../precision/precision.t
 import { PACKINGS, type Packing } from "../program/layout.ts";
 import { DEVICES, type Device } from "../runtime/session.ts";
 import { TASKS, type Task } from "../task.ts";
+import { PREPACKS, type Prepack, RECOMPUTES, type Recompute } from "./memory-options.ts";
 import { PREFERENCE_LOSSES, type PreferenceLoss } from "./preference.ts";
 import { SCHEDULERS, type Scheduler } from "./schedule.ts";
 
@@ -107,12 +108,12 @@ export interface TrainOptions {
   /** What four bits stand for: even steps (int4) or quantiles of a normal distribution (nf4). */
   readonly quantType: QuantType;
   /** Whether blocks are computed again in the backward pass instead of being kept; auto: when memory is short. */
-  readonly recompute: "auto" | "none" | "full";
+  readonly recompute: Recompute;
   /**
    * Whether float32 and byte matrices of the base are rearranged once, into copies that products are faster with; auto: bytes,
    * where nothing is recomputed.
    */
-  readonly prepack: "auto" | "on" | "off";
+  readonly prepack: Prepack;
   /** Folder for quantised copies of bases; null: ~/.cache/lowrank. */
   readonly cacheDir: string | null;
 }
@@ -172,8 +173,8 @@ const schema = z.strictObject({
   device: z.enum(DEVICES).default("cpu"),
   precision: z.enum(PRECISIONS).default("fp32"),
   quantType: z.enum(QUANT_TYPES).default(QUANT_TYPE),
-  recompute: z.enum(["auto", "none", "full"]).default("auto"),
-  prepack: z.enum(["auto", "on", "off"]).default("auto"),
+  recompute: z.enum(RECOMPUTES).default("auto"),
+  prepack: z.enum(PREPACKS).default("auto"),
   cacheDir: z.string().nullable().default(null),
 }) satisfies z.ZodType<TrainOptions>;
 

@@ -280,3 +280,11 @@ describe("stored tensors", () => {
     expect(ran.slice(0, 8).join(" ")).toBe("Cast MatMul Cast FusedMatMul Cast MatMul Cast FusedMatMul");
   });
 });
+
+test("names of any letters reach the runtime and come back", async () => {
+  const name = "größe 漢字 🙂".repeat(20);
+  const session = await nodeRuntime.open(new Map([[name, scale(input("ä", "f32", [2]), 2)]]), { threads: 1 });
+  const results = await session.run(new Map([["ä", { dtype: "f32", shape: [2], data: Float32Array.of(1, 2) }]]));
+  await session.close();
+  expect([...results.get(name)!.data]).toEqual([2, 4]);
+});

@@ -6,6 +6,7 @@ import { evaluateHere } from "../../src/evaluate/run.ts";
 import { byteLevels, fourBitKernel } from "../../src/precision/levels.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
+import type { Prepack } from "../../src/train/memory-options.ts";
 import { trainHere } from "../../src/train/train.ts";
 import { caseFolder } from "../goldens/harness.ts";
 
@@ -16,7 +17,7 @@ async function run(
   out: string,
   precision: "fp32" | "int8",
   recompute: "none" | "full",
-  prepack: "auto" | "on" | "off" = "auto",
+  prepack: Prepack = "auto",
 ): Promise<TrainEvent[]> {
   const at = caseFolder(name);
   const events: TrainEvent[] = [];

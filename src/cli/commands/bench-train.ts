@@ -2,6 +2,7 @@
 
 import type { BenchTrain } from "../../bench/train.ts";
 import { PRECISIONS } from "../../precision/precision.ts";
+import { PREPACKS, RECOMPUTES } from "../../train/memory-options.ts";
 import { BENCH_FLAGS, megabytes, spreadText } from "../bench-flags.ts";
 import { cacheFolder } from "../cache-folder.ts";
 import { type Command, defineCommand } from "../command.ts";
@@ -24,13 +25,13 @@ const command: Command = defineCommand({
     recompute: {
       type: "string",
       help: "Compute blocks again in the backward pass",
-      choices: ["auto", "none", "full"],
+      choices: RECOMPUTES,
       shown: "auto",
     },
     prepack: {
       type: "string",
       help: "Hold the base's matrices rearranged",
-      choices: ["auto", "on", "off"],
+      choices: PREPACKS,
       shown: "auto",
     },
     profile: { type: "boolean", help: "Time operators too, by kind, beside this machine's peak" },

@@ -6,6 +6,7 @@ import { PACKINGS } from "../../program/layout.ts";
 import { DEVICES } from "../../runtime/session.ts";
 import { TASKS } from "../../task.ts";
 import type { TrainEvent } from "../../train/events.ts";
+import { PREPACKS, RECOMPUTES } from "../../train/memory-options.ts";
 import type { TrainInput } from "../../train/options.ts";
 import { PREFERENCE_LOSSES } from "../../train/preference.ts";
 import { SCHEDULERS } from "../../train/schedule.ts";
@@ -121,12 +122,12 @@ const flags = {
   recompute: {
     type: "string",
     help: "Compute blocks again instead of keeping them",
-    choices: ["auto", "none", "full"],
+    choices: RECOMPUTES,
   },
   prepack: {
     type: "string",
     help: "Hold the base's matrices rearranged: faster products, a copy or two more in memory (auto: int8)",
-    choices: ["auto", "on", "off"],
+    choices: PREPACKS,
   },
   device: { type: "string", help: "Where to compute", choices: DEVICES },
 } as const satisfies FlagTable;
