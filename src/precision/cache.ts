@@ -21,14 +21,15 @@ import { checkpointWeights, isPointwise, matrixOf, type TensorSource } from "../
 import { toFloat32 } from "../tensor/convert.ts";
 import { sameShape } from "../tensor/shape.ts";
 import type { StoredTensor } from "../tensor/tensor.ts";
+import { type ChannelSizes, firstReader } from "./calibrate.ts";
 import { VOCABULARY } from "./head.ts";
 import { int8Weights } from "./int8.ts";
 import type { Levels } from "./levels.ts";
-import { firstReader, type Outliers } from "./outliers.ts";
-import { columnScales, quantiseColumns, takeRows } from "./quantise-matrix.ts";
+import { columnScales, quantiseColumns } from "./quantise-matrix.ts";
+import { channelGains, spreadRows } from "./spread.ts";
 
 /** Raised whenever the numbers in the file would be others. */
-const VERSION = 6;
+const VERSION = 7;
 
 export interface NamedTensor {
   readonly name: string;
@@ -41,12 +42,6 @@ export interface ByteMatrix {
   readonly scales: NamedTensor;
 }
 
-/** Outlier channels of what some layers read: their numbers i32 [k], and f32 [K] with 0 at these and 1 at the others. */
-export interface OutlierInput {
-  readonly channels: NamedTensor;
-  readonly others: NamedTensor;
-}
-
 export interface QuantisedMatrix {
   /** [in, out] */
   readonly forward: ByteMatrix;
@@ -54,8 +49,8 @@ export interface QuantisedMatrix {
   readonly backward: ByteMatrix | null;
   /** Whether it makes scores, whose gradient takes care (head.ts). */
   readonly head: boolean;
-  /** Channels of its input that are multiplied in float32, where the forward bytes are zeros; null where there are none. */
-  readonly outliers: { readonly input: OutlierInput; readonly rows: NamedTensor } | null; // rows f32 [k, out]
+  /** Gains f32 [in] of its input, which is spread before it becomes bytes (spread.ts); null where it is not. */
+  readonly gains: NamedTensor | null;
   readonly layout: "out,in" | "in,out";
 }
 
@@ -73,8 +68,8 @@ export interface QuantiseOptions {
   readonly levels: Levels;
   /** Modules that stay in floating point. */
   keeps?(module: string): boolean;
-  /** Finds channels that are multiplied in float32; asked when the copy is made. */
-  outliers?(): Promise<Outliers>;
+  /** Finds the inputs that are spread; asked when the copy is made. */
+  uneven?(): Promise<ChannelSizes>;
 }
 
 /** What can be quantised: a language model, or a component of a diffusion pipeline. */
@@ -100,7 +95,7 @@ export async function quantiseModel<M extends Quantisable>(
 }
 
 async function quantisedBase(model: Quantisable, trace: ModelTrace, options: QuantiseOptions): Promise<QuantisedBase> {
-  const { keeps = () => false, outliers = async () => new Map() } = options;
+  const { keeps = () => false, uneven = async () => new Map() } = options;
   const identity = [VERSION, options.levels, ...trace.tensors.keys(), ...model.files.map(sampleFile)].join("\n");
   const key = createHash("sha256").update(identity).digest("hex").slice(0, 24);
   const path = join(options.cacheDir, `${model.name}-int8-${key}.safetensors`);
@@ -111,18 +106,15 @@ async function quantisedBase(model: Quantisable, trace: ModelTrace, options: Qua
   const modules = [...linears, ...pointwiseLayers(trace)].filter(({ name }) => !keeps(name));
   if (!existsSync(path)) {
     mkdirSync(options.cacheDir, { recursive: true });
-    writeSafetensors(path, cacheTensors(model, trace, { modules, levels: options.levels, outliers: await outliers() }));
+    writeSafetensors(path, cacheTensors(model, trace, { modules, levels: options.levels, uneven: await uneven() }));
   }
   const { tensors } = openSafetensors(path);
   const named = (name: string): NamedTensor => ({ name, tensor: present(tensors, name, path) });
   const matrices = new Map<string, QuantisedMatrix>();
-  const inputOf = (module: string): OutlierInput => {
-    const first = firstReader(trace, module);
-    return { channels: named(channelsName(first)), others: named(othersName(first)) };
-  };
   for (const module of modules) {
     const { spec, head } = module;
     const { name } = matrixOf(module.name, spec);
+    const gains = gainsName(firstReader(trace, module.name));
     const bytes = (side: "forward" | "backward"): ByteMatrix => ({
       weights: named(`${name}.${side}`),
       scales: named(`${name}.${side}.scales`),
@@ -131,7 +123,7 @@ async function quantisedBase(model: Quantisable, trace: ModelTrace, options: Qua
       forward: bytes("forward"),
       backward: sidesOf(module).includes("backward") ? bytes("backward") : null,
       head,
-      outliers: tensors.has(rowsName(name)) ? { input: inputOf(module.name), rows: named(rowsName(name)) } : null,
+      gains: tensors.has(gains) ? named(gains) : null,
       layout: spec.layout ?? "out,in",
     });
   }
@@ -145,39 +137,28 @@ function pointwiseLayers({ convolutions }: ModelTrace): LinearModule[] {
   );
 }
 
-const channelsName = (module: string): string => `${module}.outliers`;
-const othersName = (module: string): string => `${module}.others`;
-const rowsName = (matrix: string): string => `${matrix}.outliers.rows`;
+const gainsName = (module: string): string => `${module}.gains`;
 
 interface Contents {
   readonly modules: readonly LinearModule[];
   readonly levels: number;
-  readonly outliers: Outliers;
+  readonly uneven: ChannelSizes;
 }
 
 /** Everything the file holds, each tensor computed when it is written. */
 function cacheTensors(
   model: Quantisable,
   trace: ModelTrace,
-  { modules, levels, outliers }: Contents,
+  { modules, levels, uneven }: Contents,
 ): [string, WritableTensor][] {
   const out: [string, WritableTensor][] = [];
   const quantised = new Set<string>();
-  const inputs = new Map<string, number>(); // widths
+  const gains = new Map([...uneven].map(([first, sizes]) => [first, channelGains(sizes)]));
   for (const module of modules) {
-    const first = firstReader(trace, module.name);
-    const channels = outliers.get(first) ?? [];
-    if (channels.length > 0) inputs.set(first, module.spec.in);
-    out.push(...matrixTensors(model, module, channels, levels));
+    out.push(...matrixTensors(model, module, gains.get(firstReader(trace, module.name)), levels));
     if (!module.head) quantised.add(matrixOf(module.name, module.spec).name);
   }
-  for (const [first, K] of inputs) {
-    const channels = Int32Array.from(outliers.get(first)!);
-    out.push([channelsName(first), { dtype: "i32", shape: [channels.length], data: channels }]);
-    const others = new Float32Array(K).fill(1);
-    for (const channel of channels) others[channel] = 0;
-    out.push([othersName(first), { dtype: "f32", shape: [K], data: others }]);
-  }
+  for (const [first, data] of gains) out.push([gainsName(first), { dtype: "f32", shape: [data.length], data }]);
   for (const [name, shape] of trace.tensors) {
     if (quantised.has(name) || !model.source.has(name)) continue;
     const tensor = model.source.find(name, shape);
@@ -186,40 +167,36 @@ function cacheTensors(
   return out;
 }
 
-/** A matrix in bytes, forward and backward; forward its rows for `channels` are floats. */
+/** A matrix in bytes, forward and backward; forward for an input that is spread by `gains`. */
 function matrixTensors(
   model: Quantisable,
   module: LinearModule,
-  channels: readonly number[],
+  gains: Float32Array | undefined,
   levels: number,
 ): [string, WritableTensor][] {
   const { spec } = module;
   const { name, shape } = matrixOf(module.name, spec);
-  const load = (): Float32Array => toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
   const rowsAreOut = (spec.layout ?? "out,in") === "out,in";
   const out: [string, WritableTensor][] = [];
   for (const side of sidesOf(module)) {
     const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
     const quantise = { K, M, transposed: (side === "forward") === rowsAreOut, levels };
-    const apart = side === "forward" ? channels : [];
-    // The file's order has all floats before all bytes: they are held until then, matrices are read twice.
-    let held: { readonly rows: Float32Array; readonly scales: Float32Array } | undefined;
-    const floats = (): NonNullable<typeof held> => {
-      if (held) return held;
-      const values = load();
-      held = { rows: takeRows(values, quantise, apart), scales: columnScales(values, quantise) };
+    const load = (): Float32Array => {
+      const values = toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
+      if (gains && side === "forward") spreadRows(values, quantise, gains);
+      return values;
+    };
+    // The file's order has all floats before all bytes: scales are held until then, matrices are read twice.
+    let held: Float32Array | undefined;
+    const scales = (): Float32Array => {
+      held ??= columnScales(load(), quantise);
       return held;
     };
-    const bytes = (): Int8Array => {
-      const values = load();
-      takeRows(values, quantise, apart);
-      return quantiseColumns(values, quantise, floats().scales);
-    };
-    out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: () => floats().scales }]);
-    out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: bytes }]);
-    if (apart.length > 0) {
-      out.push([rowsName(name), { dtype: "f32", shape: [apart.length, M], data: () => floats().rows }]);
-    }
+    out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: scales }]);
+    out.push([
+      `${name}.${side}`,
+      { dtype: "i8", shape: [K, M], data: () => quantiseColumns(load(), quantise, scales()) },
+    ]);
   }
   return out;
 }

@@ -1,28 +1,32 @@
 /**
  * A frozen base computed in eight bits, forward and backward: y ≈ (x₈·W₈)·s_x·s_W with a scale a row of x (token, pixel)
  * and a scale a column of W (output channel). Backward the same way with its own copy of Wᵀ, whose scales are per input
- * channel. Low-rank branches, norms and softmax stay in float32; the head's backward is half exact (head.ts). Channels of
- * x that are far larger than the others are multiplied in float32 (outliers.ts): the row's scale is that of the rest.
+ * channel. Low-rank branches, norms and softmax stay in float32; the head's backward is half exact (head.ts). An x some of
+ * whose channels are far larger than the others is spread first (spread.ts).
  */
 
 import { stored, type Value } from "../graph/graph.ts";
 import { add, mul } from "../graph/ops/arithmetic.ts";
 import { reshape } from "../graph/ops/broadcast.ts";
-import { addRows, gatherColumns } from "../graph/ops/gather.ts";
-import { gemm, matMul } from "../graph/ops/matmul.ts";
+import { matMul } from "../graph/ops/matmul.ts";
 import { cast, transpose } from "../graph/ops/movement.ts";
 import { integerMatMul, type QuantizedRows, quantizeRows } from "../graph/ops/quantise.ts";
 import { withGradient } from "../graph/ops/rule.ts";
 import { toImage, toTokens } from "../models/image-layers.ts";
 import { isPointwise, type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
-import type { ByteMatrix, NamedTensor, OutlierInput, QuantisedBase, QuantisedMatrix } from "./cache.ts";
+import type { ByteMatrix, NamedTensor, QuantisedBase, QuantisedMatrix } from "./cache.ts";
 import { headBackward } from "./head.ts";
+import { dealt, dealtRows } from "./spread.ts";
 
 /** Weights whose linear layers run in eight bits, but for matrices in `trained`, which are whole tensors of an adapter. */
 export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, trained: ReadonlySet<string>): Weights {
   // Projections of one input quantise it once.
-  const bytesOf = memo((x: Value) => quantizeRows(x));
-  const splitOf = memo(splitRows);
+  const held = new Map<Value, QuantizedRows>();
+  const bytesOf = (x: Value, gains: NamedTensor | null): QuantizedRows => {
+    const bytes = held.get(x) ?? quantizeRows(gains ? dealt(mul(x, value(gains))) : x);
+    held.set(x, bytes);
+    return bytes;
+  };
   const get: Weights["get"] = (name, shape) => {
     const matrix = trained.has(name) || source.has(name) ? undefined : matrices.get(name);
     if (!matrix) return base.get(name, shape);
@@ -33,15 +37,12 @@ export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, 
     const { name } = matrixOf(module, spec);
     const matrix = matrices.get(name);
     if (!matrix || trained.has(name)) return base.linear(module, x, spec);
-    const { backward, head, outliers } = matrix;
-    const split = outliers && splitOf(x, outliers.input);
-    const forward = split
-      ? gemm(split.outliers, value(outliers.rows), product(split.rest, matrix.forward))
-      : product(bytesOf(x), matrix.forward);
+    const { backward, head, gains } = matrix;
+    const forward = product(bytesOf(x, gains), matrix.forward);
     const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
     return withGradient(biased, [x], (dy) => {
       if (!backward) return [floatBackward(base, module, spec, dy)];
-      if (!head) return [product(bytesOf(dy), backward)];
+      if (!head) return [product(bytesOf(dy, null), backward)];
       const table = { rows: spec.out, width: spec.in };
       const rows = (numbers: Value): Value => base.embedding(name.replace(/\.weight$/, ""), numbers, table);
       return [headBackward(dy, (bytes) => product(bytes, backward), rows)];
@@ -73,30 +74,8 @@ function value({ name, tensor }: NamedTensor): Value {
   return stored(name, tensor);
 }
 
-/** x [N, K] in two parts: numbers of the outlier channels [N, k], and the bytes of all others, with zeros at those. */
-interface SplitRows {
-  readonly outliers: Value;
-  readonly rest: QuantizedRows;
-}
-
-function splitRows(x: Value, { channels, others }: OutlierInput): SplitRows {
-  return { outliers: gatherColumns(x, value(channels)), rest: quantizeRows(mul(x, value(others))) };
-}
-
 /** What the forward products multiply by, as floats [in, out]. */
-function dequantised({ forward: { weights, scales }, outliers }: QuantisedMatrix): Value {
+function dequantised({ forward: { weights, scales }, gains }: QuantisedMatrix): Value {
   const whole = mul(cast(value(weights), "f32"), value(scales));
-  if (!outliers) return whole;
-  const { channels } = outliers.input;
-  return addRows(whole, reshape(value(channels), [channels.tensor.shape[0]!, 1]), value(outliers.rows));
-}
-
-/** Remembers what a function made of a value (and of `how`, which is the same for all who ask with that value). */
-function memo<How extends readonly unknown[], Made>(of: (x: Value, ...how: How) => Made): typeof of {
-  const held = new Map<Value, Made>();
-  return (x, ...how) => {
-    const known = held.get(x) ?? of(x, ...how);
-    held.set(x, known);
-    return known;
-  };
+  return gains ? mul(dealtRows(whole), reshape(value(gains), [gains.tensor.shape[0]!, 1])) : whole;
 }

@@ -6,10 +6,10 @@ import type { Model } from "../models/open.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { QuantType } from "./blocks.ts";
 import { quantiseModel } from "./cache.ts";
+import { type ChannelSizes, findUnevenInputs, type Settled } from "./calibrate.ts";
 import { int4Model } from "./int4-cache.ts";
 import { byteLevels } from "./levels.ts";
 import { nativeModel } from "./native.ts";
-import { findOutliers, type Outliers, type Settled } from "./outliers.ts";
 
 /** "native": the blocks of a GGUF file as they are. */
 export const PRECISIONS = ["fp32", "int8", "int4", "native"] as const;
@@ -45,6 +45,6 @@ export async function atPrecision(settled: Settled, options: PrecisionOptions, r
   if (precision === "native") return nativeModel(model, trace, { decoding });
   const cacheDir = options.cacheDir ?? defaultCacheFolder();
   if (precision === "int4") return int4Model(model, trace, { cacheDir, quantType, decoding });
-  const outliers = (): Promise<Outliers> => findOutliers(settled, runtime);
-  return quantiseModel(model, trace, { cacheDir, levels: await byteLevels(runtime), outliers });
+  const uneven = (): Promise<ChannelSizes> => findUnevenInputs(settled, runtime);
+  return quantiseModel(model, trace, { cacheDir, levels: await byteLevels(runtime), uneven });
 }

@@ -41,24 +41,6 @@ export function quantiseColumns(
   return bytes;
 }
 
-/** The rows `taken` of the K [k, M], in whose place zeros stand afterwards. */
-export function takeRows(
-  values: Float32Array,
-  { K, M, transposed }: QuantiseShape,
-  taken: readonly number[],
-): Float32Array {
-  const [rowStride, columnStride] = transposed ? [1, K] : [M, 1];
-  const rows = new Float32Array(taken.length * M);
-  taken.forEach((k, row) => {
-    for (let m = 0; m < M; m++) {
-      const at = k * rowStride + m * columnStride;
-      rows[row * M + m] = values[at]!;
-      values[at] = 0;
-    }
-  });
-  return rows;
-}
-
 /** Visits a matrix in tiles that stay in the cache whichever way it lies. */
 function eachTile(K: number, M: number, visit: (k0: number, k1: number, m0: number, m1: number) => void): void {
   const side = 64;

@@ -106,7 +106,6 @@ const RULES: Readonly<Record<string, Rule>> = {
   Cast: (node, inputs, { emit }) =>
     void emit("Cast", inputs, { to: BigInt(ELEMENT_CODE[(node.attributes as { to: DType }).to]) }),
   Gather: (_node, inputs, { emit }) => void emit("Gather", inputs, { axis: 0n }),
-  GatherColumns: (_node, inputs, { emit }) => void emit("Gather", inputs, { axis: 1n }),
   ScatterRows: (node, [base, indices, updates], { emit }) => {
     const wide = { to: BigInt(ELEMENT_CODE.i64) }; // the operator takes no others
     const at = node.inputs[1]!.dtype === "i64" ? indices! : emit("Cast", [indices!], wide, { fresh: true });

@@ -453,12 +453,6 @@ export const cases: readonly Case[] = [
   ),
 
   // quantise.ts
-  row(
-    "gatherColumns: [3, 5] at three, one twice",
-    { x: normal(3, 5), columns: given("i32", [3], [4, 0, 4]) },
-    (o, { x, columns }) => o.gatherColumns(x, columns),
-    [],
-  ),
   ...[0, -1].map((axis) =>
     row(`largestMagnitude: axis ${axis}`, { x: normal(4, 6) }, (o, { x }) => o.largestMagnitude(x, axis), []),
   ),

@@ -359,9 +359,6 @@ const RULES: Readonly<Record<string, Rule>> = {
     ];
   },
   GatherElements: ([x, indices]) => [tensor(indices!.shape, (index) => at(x!, index.with(-1, at(indices!, index))))],
-  GatherColumns: ([x, columns]) => [
-    tensor([x!.shape[0]!, columns!.shape[0]!], ([row, column]) => at(x!, [row!, at(columns!, [column!])])),
-  ],
   ScatterRows: ([base, indices, updates]) => [
     scatter(base!, updates!, (index) => [at(indices!, [index[0]!, 0]), ...index.slice(1)]),
   ],

@@ -9,14 +9,6 @@ const Gather: Op<{ readonly axis: 0 }> = {
   gradient: ({ dy, x: [table, indices] }) => [scatterRows(table!.shape, indices!, dy), null],
 };
 
-const GatherColumns: Op<Record<never, never>> = {
-  type: "GatherColumns",
-  infer: ([x, columns]) => {
-    demand(x!.shape.length === 2 && columns!.shape.length === 1, "GatherColumns", `[${x!.shape}], [${columns!.shape}]`);
-    return [{ dtype: x!.dtype, shape: [x!.shape[0]!, columns!.shape[0]!] }];
-  },
-};
-
 const ScatterRows: Op<{ readonly rows: number }> = {
   type: "ScatterRows",
   infer: ([base, indices, updates]) => {
@@ -73,11 +65,6 @@ export function scatterRows(shape: readonly number[], indices: Value, updates: V
 /** base [R, …] with `updates` [n, …] added to the rows that `indices` [n, 1] name. */
 export function addRows(base: Value, indices: Value, updates: Value): Value {
   return apply(ScatterRows, [base, indices, updates], { rows: base.shape[0]! });
-}
-
-/** The columns [k] of x [n, V], the same of each row: [n, k]. Not differentiable. */
-export function gatherColumns(x: Value, columns: Value): Value {
-  return apply(GatherColumns, [x, columns], {});
 }
 
 /** x [n, V] at the columns `indices` [n, k]: [n, k]. */

@@ -1,11 +1,9 @@
-/**
- * Channels of layers' inputs that are far larger than the others, whatever the text: gains of norms and the products of
- * gated MLPs make such. One scale a row would round all the rest to nothing, so these few are multiplied in float32
- * (Dettmers et al. 2022, "LLM.int8()", arXiv 2208.07339; looked for in each batch there, once for each base here).
- */
+/** Finds the inputs of layers that bytes hold badly as they are, and how large each channel of them usually is. */
 
 import type { Value } from "../graph/graph.ts";
+import { mul, scale } from "../graph/ops/arithmetic.ts";
 import { largestMagnitude } from "../graph/ops/quantise.ts";
+import { reduceMean } from "../graph/ops/reduce.ts";
 import { headOf } from "../models/architecture.ts";
 import type { Model } from "../models/open.ts";
 import { createStream, type Layout, type Stream, streamInputs } from "../models/stream.ts";
@@ -14,11 +12,10 @@ import type { Weights } from "../models/weights.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
 import { randomStream } from "../tensor/random.ts";
+import { blockOf, dealt } from "./spread.ts";
 
-/** Channels that are taken out of an input of K: few beside the rest. */
-const channelsOf = (K: number): number => Math.min(96, Math.floor(K / 16));
-/** How often the largest must be as large as what is left, for the scale to get finer by more than it costs: docs/evidence.md. */
-const WORTH = 3;
+/** An input is spread where dealing out its channels makes the scales of its rows finer so many times, on their average. */
+const WORTH = 2;
 /** Rows of random tokens: they find the channels as well as text does. */
 const ROWS = 4;
 const TOKENS = 128;
@@ -30,31 +27,24 @@ export interface Settled {
   readonly task: Task;
 }
 
-/** The largest channels of each input, ascending, by the first module that reads it (firstReader). */
-export type Outliers = ReadonlyMap<string, readonly number[]>;
+/** Root mean square of each channel [K] of the inputs that are to be spread, by the first module that reads one (firstReader). */
+export type ChannelSizes = ReadonlyMap<string, Float32Array>;
 
 /** Runs the model in float32 on random tokens, the same every time, and looks at what its linear layers read. */
-export async function findOutliers(settled: Settled, runtime: Runtime): Promise<Outliers> {
-  if (!isGated(settled)) return new Map();
+export async function findUnevenInputs(settled: Settled, runtime: Runtime): Promise<ChannelSizes> {
   const { vocabularySize, maxPositions } = settled.model.config;
   const [B, T] = [ROWS, Math.min(TOKENS, maxPositions ?? TOKENS)];
   const stream = createStream(B, T);
-  const session = await runtime.open(largestInputs(settled, stream), { threads: 1 });
+  const { modules, values } = measuredInputs(settled, stream);
+  const session = await runtime.open(values, { threads: 1 });
   try {
-    const largest = await session.run(streamInputs(stream, randomLayout(B, T, vocabularySize)));
-    return new Map([...largest].map(([module, { data }]) => [module, outliersAmong(data as Float32Array)]));
+    const found = await session.run(streamInputs(stream, randomLayout(B, T, vocabularySize)));
+    const numbers = (name: string): Float32Array => found.get(name)!.data as Float32Array;
+    const uneven = modules.filter((module) => finer(numbers(`${module} largest`), numbers(`${module} dealt`)) >= WORTH);
+    return new Map(uneven.map((module) => [module, numbers(`${module} squares`).map(Math.sqrt)]));
   } finally {
     await session.close();
   }
-}
-
-/**
- * Whether the MLPs are gated, as those of Llama and its relatives: their last layers alone are wide inside and have no
- * bias. Others (GPT-2, BERT) lose less by bytes, and would pay for outliers with each step.
- */
-function isGated({ model, trace }: Settled): boolean {
-  const { hiddenSize } = model.config;
-  return [...trace.modules.values()].some(({ kind, spec }) => kind === "linear" && !spec.bias && spec.in > hiddenSize);
 }
 
 /** The first of the modules that read what `module` reads. */
@@ -62,15 +52,25 @@ export function firstReader({ siblings }: ModelTrace, module: string): string {
   return siblings.find((names) => names.includes(module))?.[0] ?? module;
 }
 
-/** Each channel's largest magnitude [K] in what the first readers among the model's linear layers are given. */
-function largestInputs({ model, trace, task }: Settled, stream: Stream): Map<string, Value> {
-  const largest = new Map<string, Value>();
+/** How often each row's largest magnitude is as large as after dealing, on the average of rows that are not all zeros. */
+function finer(before: Float32Array, after: Float32Array): number {
+  const ratios = [...before].flatMap((each, i) => (each > 0 ? [each / after[i]!] : []));
+  return ratios.reduce((sum, each) => sum + each, 0) / ratios.length;
+}
+
+/** Of what the first readers among the linear layers are given: rows' largest magnitudes, as it is and dealt, and channels' mean squares. */
+function measuredInputs({ model, trace, task }: Settled, stream: Stream) {
+  const values = new Map<string, Value>();
+  const modules: string[] = [];
   const weights = model.weights(stream);
   const recording: Weights = {
     ...weights,
     linear: (module, x, spec) => {
       if (firstReader(trace, module) === module) {
-        largest.set(module, largestMagnitude(x, 0));
+        values.set(`${module} largest`, largestMagnitude(x, -1));
+        values.set(`${module} dealt`, scale(largestMagnitude(dealt(x), -1), 1 / Math.sqrt(blockOf(spec.in))));
+        values.set(`${module} squares`, reduceMean(mul(x, x), [0]));
+        modules.push(module);
       }
       return weights.linear(module, x, spec);
     },
@@ -80,9 +80,8 @@ function largestInputs({ model, trace, task }: Settled, stream: Stream): Map<str
   // A head that the checkpoint lacks is not in bytes either. Scores are no output, so that none is computed.
   const whole = [...trace.tensors.keys()].every((name) => model.source.has(name));
   if (whole) headOf(architecture, task)?.logits(recording, model.config as never, hidden);
-  return largest;
+  return { modules, values };
 }
-
 /** B rows of T tokens, each of any id alike. */
 function randomLayout(B: number, T: number, vocabularySize: number): Layout {
   const random = randomStream(0, 0x0071e5);
@@ -98,12 +97,4 @@ function randomLayout(B: number, T: number, vocabularySize: number): Layout {
     longest: T,
     draw: 0,
   };
-}
-
-/** The channels to take out, ascending, of their largest magnitudes [K]; none where that would not make the scale finer. */
-function outliersAmong(largest: Float32Array): number[] {
-  const order = [...largest.keys()].toSorted((a, b) => largest[b]! - largest[a]! || a - b);
-  const count = channelsOf(largest.length);
-  const gained = largest[order[0]!]! >= WORTH * largest[order[count]!]!;
-  return gained ? order.slice(0, count).toSorted((a, b) => a - b) : [];
 }
