@@ -25,11 +25,11 @@ import { type ChannelSizes, firstReader } from "./calibrate.ts";
 import { VOCABULARY } from "./head.ts";
 import { int8Weights } from "./int8.ts";
 import type { Levels } from "./levels.ts";
-import { columnScales, quantiseColumns } from "./quantise-matrix.ts";
+import { centreColumns, columnScales, quantiseColumns } from "./quantise-matrix.ts";
 import { channelGains, spreadRows } from "./spread.ts";
 
 /** Raised whenever the numbers in the file would be others. */
-const VERSION = 7;
+const VERSION = 8;
 
 export interface NamedTensor {
   readonly name: string;
@@ -47,8 +47,8 @@ export interface QuantisedMatrix {
   readonly forward: ByteMatrix;
   /** [out, in]; null for small heads, whose backward stays in float32. */
   readonly backward: ByteMatrix | null;
-  /** Whether it makes scores, whose gradient takes care (head.ts). */
-  readonly head: boolean;
+  /** Of a matrix that makes scores: its mean row f32 [in], which the backward bytes are without (head.ts); else null. */
+  readonly mean: NamedTensor | null;
   /** Gains f32 [in] of its input, which is spread before it becomes bytes (spread.ts); null where it is not. */
   readonly gains: NamedTensor | null;
   readonly layout: "out,in" | "in,out";
@@ -122,7 +122,7 @@ async function quantisedBase(model: Quantisable, trace: ModelTrace, options: Qua
     matrices.set(name, {
       forward: bytes("forward"),
       backward: sidesOf(module).includes("backward") ? bytes("backward") : null,
-      head,
+      mean: head && tensors.has(meanName(name)) ? named(meanName(name)) : null,
       gains: tensors.has(gains) ? named(gains) : null,
       layout: spec.layout ?? "out,in",
     });
@@ -137,6 +137,7 @@ function pointwiseLayers({ convolutions }: ModelTrace): LinearModule[] {
   );
 }
 
+const meanName = (matrix: string): string => `${matrix}.mean`;
 const gainsName = (module: string): string => `${module}.gains`;
 
 interface Contents {
@@ -181,22 +182,25 @@ function matrixTensors(
   for (const side of sidesOf(module)) {
     const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
     const quantise = { K, M, transposed: (side === "forward") === rowsAreOut, levels };
-    const load = (): Float32Array => {
+    const load = (): { values: Float32Array; mean: Float32Array | null } => {
       const values = toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
       if (gains && side === "forward") spreadRows(values, quantise, gains);
-      return values;
+      return { values, mean: module.head && side === "backward" ? centreColumns(values, quantise) : null };
     };
-    // The file's order has all floats before all bytes: scales are held until then, matrices are read twice.
-    let held: Float32Array | undefined;
-    const scales = (): Float32Array => {
-      held ??= columnScales(load(), quantise);
+    // The file's order has all floats before all bytes: they are held until then, matrices are read twice.
+    let held: { readonly scales: Float32Array; readonly mean: Float32Array | null } | undefined;
+    const floats = (): NonNullable<typeof held> => {
+      if (held) return held;
+      const { values, mean } = load();
+      held = { scales: columnScales(values, quantise), mean };
       return held;
     };
-    out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: scales }]);
-    out.push([
-      `${name}.${side}`,
-      { dtype: "i8", shape: [K, M], data: () => quantiseColumns(load(), quantise, scales()) },
-    ]);
+    const bytes = (): Int8Array => quantiseColumns(load().values, quantise, floats().scales);
+    out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: () => floats().scales }]);
+    if (module.head && side === "backward") {
+      out.push([meanName(name), { dtype: "f32", shape: [M], data: () => floats().mean! }]);
+    }
+    out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: bytes }]);
   }
   return out;
 }

@@ -37,15 +37,15 @@ export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, 
     const { name } = matrixOf(module, spec);
     const matrix = matrices.get(name);
     if (!matrix || trained.has(name)) return base.linear(module, x, spec);
-    const { backward, head, gains } = matrix;
+    const { backward, mean, gains } = matrix;
     const forward = product(bytesOf(x, gains), matrix.forward);
     const biased = spec.bias ? add(forward, base.get(`${module}.bias`, [spec.out])) : forward;
     return withGradient(biased, [x], (dy) => {
       if (!backward) return [floatBackward(base, module, spec, dy)];
-      if (!head) return [product(bytesOf(dy, null), backward)];
+      if (!mean) return [product(bytesOf(dy, null), backward)];
       const table = { rows: spec.out, width: spec.in };
       const rows = (numbers: Value): Value => base.embedding(name.replace(/\.weight$/, ""), numbers, table);
-      return [headBackward(dy, (bytes) => product(bytes, backward), rows)];
+      return [headBackward(dy, { product: (bytes) => product(bytes, backward), rows, mean: value(mean) })];
     });
   };
   return {

@@ -41,6 +41,24 @@ export function quantiseColumns(
   return bytes;
 }
 
+/** Takes from each column [K, M] its mean, and gives the means [M]. */
+export function centreColumns(values: Float32Array, { K, M, transposed }: QuantiseShape): Float32Array {
+  const [rowStride, columnStride] = transposed ? [1, K] : [M, 1];
+  const sums = new Float64Array(M);
+  eachTile(K, M, (k0, k1, m0, m1) => {
+    for (let m = m0; m < m1; m++) {
+      for (let k = k0; k < k1; k++) sums[m]! += values[k * rowStride + m * columnStride]!;
+    }
+  });
+  const means = Float32Array.from(sums, (sum) => sum / K);
+  eachTile(K, M, (k0, k1, m0, m1) => {
+    for (let m = m0; m < m1; m++) {
+      for (let k = k0; k < k1; k++) values[k * rowStride + m * columnStride]! -= means[m]!;
+    }
+  });
+  return means;
+}
+
 /** Visits a matrix in tiles that stay in the cache whichever way it lies. */
 function eachTile(K: number, M: number, visit: (k0: number, k1: number, m0: number, m1: number) => void): void {
   const side = 64;
