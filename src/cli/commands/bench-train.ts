@@ -1,6 +1,7 @@
 /** `lowrank bench train` */
 
 import type { BenchTrain } from "../../bench/train.ts";
+import { QUANT_TYPES } from "../../precision/blocks.ts";
 import { PRECISIONS } from "../../precision/precision.ts";
 import { PREPACKS, RECOMPUTES } from "../../train/memory-options.ts";
 import { BENCH_FLAGS, megabytes, spreadText } from "../bench-flags.ts";
@@ -22,6 +23,7 @@ const command: Command = defineCommand({
     method: { type: "string", value: "NAME", help: "lora, full, ia3, prompt-tuning, …", shown: "lora" },
     ...adapterFlags,
     precision: { type: "string", help: "Arithmetic of the base", choices: PRECISIONS, shown: "fp32" },
+    quantType: { type: "string", help: "What --precision int4 holds weights as (int4)", choices: QUANT_TYPES },
     recompute: {
       type: "string",
       help: "Compute blocks again in the backward pass",
@@ -42,8 +44,21 @@ const command: Command = defineCommand({
       import("../../bench/train.ts"),
       import("../../runtime/node.ts"),
     ]);
-    const { model, data, tokens, steps, batchSize, method, precision, recompute, prepack, profile, threads } = flags;
-    const given = { data, tokens, steps, batchSize, method, precision, recompute, prepack, profile };
+    const {
+      model,
+      data,
+      tokens,
+      steps,
+      batchSize,
+      method,
+      precision,
+      quantType,
+      recompute,
+      prepack,
+      profile,
+      threads,
+    } = flags;
+    const given = { data, tokens, steps, batchSize, method, precision, quantType, recompute, prepack, profile };
     const asked = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
     const result = await benchTrain(
       {
