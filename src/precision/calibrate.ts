@@ -58,8 +58,14 @@ function finer(before: Float32Array, after: Float32Array): number {
   return ratios.reduce((sum, each) => sum + each, 0) / ratios.length;
 }
 
-/** Of what the first readers among the linear layers are given: rows' largest magnitudes, as it is and dealt, and channels' mean squares. */
-function measuredInputs({ model, trace, task }: Settled, stream: Stream) {
+interface Measured {
+  /** The first readers among the linear layers. */
+  readonly modules: readonly string[];
+  /** Of what each is given: rows' largest magnitudes, as it is and dealt, and channels' mean squares. */
+  readonly values: ReadonlyMap<string, Value>;
+}
+
+function measuredInputs({ model, trace, task }: Settled, stream: Stream): Measured {
   const values = new Map<string, Value>();
   const modules: string[] = [];
   const weights = model.weights(stream);
