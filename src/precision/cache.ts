@@ -110,11 +110,11 @@ async function quantisedBase(model: Quantisable, trace: ModelTrace, options: Qua
   }
   const { tensors } = openSafetensors(path);
   const named = (name: string): NamedTensor => ({ name, tensor: present(tensors, name, path) });
+  const namedIfThere = (name: string): NamedTensor | null => (tensors.has(name) ? named(name) : null);
   const matrices = new Map<string, QuantisedMatrix>();
   for (const module of modules) {
-    const { spec, head } = module;
+    const { spec } = module;
     const { name } = matrixOf(module.name, spec);
-    const gains = gainsName(firstReader(trace, module.name));
     const bytes = (side: "forward" | "backward"): ByteMatrix => ({
       weights: named(`${name}.${side}`),
       scales: named(`${name}.${side}.scales`),
@@ -122,8 +122,8 @@ async function quantisedBase(model: Quantisable, trace: ModelTrace, options: Qua
     matrices.set(name, {
       forward: bytes("forward"),
       backward: sidesOf(module).includes("backward") ? bytes("backward") : null,
-      mean: head && tensors.has(meanName(name)) ? named(meanName(name)) : null,
-      gains: tensors.has(gains) ? named(gains) : null,
+      mean: namedIfThere(meanName(name)),
+      gains: namedIfThere(gainsName(firstReader(trace, module.name))),
       layout: spec.layout ?? "out,in",
     });
   }
@@ -182,10 +182,11 @@ function matrixTensors(
   for (const side of sidesOf(module)) {
     const [K, M] = side === "forward" ? [spec.in, spec.out] : [spec.out, spec.in];
     const quantise = { K, M, transposed: (side === "forward") === rowsAreOut, levels };
+    const centred = module.head && side === "backward";
     const load = (): { values: Float32Array; mean: Float32Array | null } => {
       const values = toFloat32(readTensor({ ...model.source.find(name, shape), name, storedType: "" }));
       if (gains && side === "forward") spreadRows(values, quantise, gains);
-      return { values, mean: module.head && side === "backward" ? centreColumns(values, quantise) : null };
+      return { values, mean: centred ? centreColumns(values, quantise) : null };
     };
     // The file's order has all floats before all bytes: they are held until then, matrices are read twice.
     let held: { readonly scales: Float32Array; readonly mean: Float32Array | null } | undefined;
@@ -197,7 +198,7 @@ function matrixTensors(
     };
     const bytes = (): Int8Array => quantiseColumns(load().values, quantise, floats().scales);
     out.push([`${name}.${side}.scales`, { dtype: "f32", shape: [M], data: () => floats().scales }]);
-    if (module.head && side === "backward") {
+    if (centred) {
       out.push([meanName(name), { dtype: "f32", shape: [M], data: () => floats().mean! }]);
     }
     out.push([`${name}.${side}`, { dtype: "i8", shape: [K, M], data: bytes }]);

@@ -12,7 +12,7 @@ import type { Weights } from "../models/weights.ts";
 import type { Runtime } from "../runtime/session.ts";
 import type { Task } from "../task.ts";
 import { randomStream } from "../tensor/random.ts";
-import { blockOf, dealt } from "./spread.ts";
+import { dealt, hadamards } from "./spread.ts";
 
 /** An input is spread where dealing out its channels makes the scales of its rows finer so many times, on their average. */
 const WORTH = 2;
@@ -68,13 +68,15 @@ interface Measured {
 function measuredInputs({ model, trace, task }: Settled, stream: Stream): Measured {
   const values = new Map<string, Value>();
   const modules: string[] = [];
+  const hadamardOf = hadamards();
   const weights = model.weights(stream);
   const recording: Weights = {
     ...weights,
     linear: (module, x, spec) => {
       if (firstReader(trace, module) === module) {
         values.set(`${module} largest`, largestMagnitude(x, -1));
-        values.set(`${module} dealt`, scale(largestMagnitude(dealt(x), -1), 1 / Math.sqrt(blockOf(spec.in))));
+        const H = hadamardOf(spec.in);
+        values.set(`${module} dealt`, scale(largestMagnitude(dealt(x, H), -1), 1 / Math.sqrt(H.shape[0]!)));
         values.set(`${module} squares`, reduceMean(mul(x, x), [0]));
         modules.push(module);
       }
@@ -88,6 +90,7 @@ function measuredInputs({ model, trace, task }: Settled, stream: Stream): Measur
   if (whole) headOf(architecture, task)?.logits(recording, model.config as never, hidden);
   return { modules, values };
 }
+
 /** B rows of T tokens, each of any id alike. */
 function randomLayout(B: number, T: number, vocabularySize: number): Layout {
   const random = randomStream(0, 0x0071e5);

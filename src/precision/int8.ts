@@ -16,21 +16,22 @@ import { toImage, toTokens } from "../models/image-layers.ts";
 import { isPointwise, type LinearSpec, matrixOf, type Weights } from "../models/weights.ts";
 import type { ByteMatrix, NamedTensor, QuantisedBase, QuantisedMatrix } from "./cache.ts";
 import { headBackward } from "./head.ts";
-import { dealt, dealtRows } from "./spread.ts";
+import { dealt, dealtRows, hadamards } from "./spread.ts";
 
 /** Weights whose linear layers run in eight bits, but for matrices in `trained`, which are whole tensors of an adapter. */
 export function int8Weights(base: Weights, { matrices, source }: QuantisedBase, trained: ReadonlySet<string>): Weights {
+  const hadamardOf = hadamards();
   // Projections of one input quantise it once.
   const held = new Map<Value, QuantizedRows>();
   const bytesOf = (x: Value, gains: NamedTensor | null): QuantizedRows => {
-    const bytes = held.get(x) ?? quantizeRows(gains ? dealt(mul(x, value(gains))) : x);
+    const bytes = held.get(x) ?? quantizeRows(gains ? dealt(mul(x, value(gains)), hadamardOf(x.shape[1]!)) : x);
     held.set(x, bytes);
     return bytes;
   };
   const get: Weights["get"] = (name, shape) => {
     const matrix = trained.has(name) || source.has(name) ? undefined : matrices.get(name);
     if (!matrix) return base.get(name, shape);
-    const whole = dequantised(matrix); // [in, out]
+    const whole = dequantised(matrix, hadamardOf); // [in, out]
     return matrix.layout === "in,out" ? whole : transpose(whole, [1, 0]);
   };
   const linear: Weights["linear"] = (module, x, spec) => {
@@ -75,7 +76,12 @@ function value({ name, tensor }: NamedTensor): Value {
 }
 
 /** What the forward products multiply by, as floats [in, out]. */
-function dequantised({ forward: { weights, scales }, gains }: QuantisedMatrix): Value {
+function dequantised(
+  { forward: { weights, scales }, gains }: QuantisedMatrix,
+  hadamardOf: ReturnType<typeof hadamards>,
+): Value {
   const whole = mul(cast(value(weights), "f32"), value(scales));
-  return gains ? mul(dealtRows(whole), reshape(value(gains), [gains.tensor.shape[0]!, 1])) : whole;
+  if (!gains) return whole;
+  const K = weights.tensor.shape[0]!;
+  return mul(dealtRows(whole, hadamardOf(K)), reshape(value(gains), [K, 1]));
 }

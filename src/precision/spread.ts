@@ -19,7 +19,7 @@ const BLOCK = 32;
 const SMALLEST = 0.1;
 
 /** Channels of a block of an input of K: the largest power of two that divides it, up to BLOCK. */
-export function blockOf(K: number): number {
+function blockOf(K: number): number {
   let block = 1;
   while (block < BLOCK && K % (2 * block) === 0) block *= 2;
   return block;
@@ -31,18 +31,29 @@ export function channelGains(sizes: Float32Array): Float32Array {
   return sizes.map((size) => 1 / Math.sqrt(Math.max(size / usual, SMALLEST)));
 }
 
+/** The H [b, b] for inputs of K, of which a graph has one for each b. */
+export function hadamards(): (K: number) => Value {
+  const held = new Map<number, Value>();
+  return (K) => {
+    const block = blockOf(K);
+    const H = held.get(block) ?? hadamard(block);
+    held.set(block, H);
+    return H;
+  };
+}
+
 /** x·H, block by block, for x [N, K]. */
-export function dealt(x: Value): Value {
+export function dealt(x: Value, H: Value): Value {
   const [N = 0, K = 0] = x.shape;
-  const block = blockOf(K);
-  return reshape(matMul(reshape(x, [(N * K) / block, block]), hadamard(block)), [N, K]);
+  const block = H.shape[0]!;
+  return reshape(matMul(reshape(x, [(N * K) / block, block]), H), [N, K]);
 }
 
 /** H·W, block by block, for W [K, M]. */
-export function dealtRows(W: Value): Value {
+export function dealtRows(W: Value, H: Value): Value {
   const [K = 0, M = 0] = W.shape;
-  const block = blockOf(K);
-  return reshape(matMul(hadamard(block), reshape(W, [K / block, block, M])), [K, M]);
+  const block = H.shape[0]!;
+  return reshape(matMul(H, reshape(W, [K / block, block, M])), [K, M]);
 }
 
 /** H/(b·s)·W in place, for the W [K, M] in `values` and gains s [K]. */

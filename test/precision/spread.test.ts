@@ -14,7 +14,7 @@ import { quantiseModel } from "../../src/precision/cache.ts";
 import { findUnevenInputs, firstReader, type Settled } from "../../src/precision/calibrate.ts";
 import { byteLevels } from "../../src/precision/levels.ts";
 import { atPrecision } from "../../src/precision/precision.ts";
-import { channelGains, dealt, spreadRows } from "../../src/precision/spread.ts";
+import { channelGains, dealt, hadamards, spreadRows } from "../../src/precision/spread.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
 import type { Runtime } from "../../src/runtime/session.ts";
 import { randomStream } from "../../src/tensor/random.ts";
@@ -79,7 +79,7 @@ test.each([
   const gains = channelGains(Float32Array.from({ length: K }, (_, i) => (i === 3 ? 40 : i % 2)));
   const spread = new Float32Array(W.data as Float32Array);
   spreadRows(spread, { K, M, transposed, levels: 127 }, gains);
-  const rows = dealt(mul(x, constant({ dtype: "f32", shape: [K], data: gains })));
+  const rows = dealt(mul(x, constant({ dtype: "f32", shape: [K], data: gains })), hadamards()(K));
   const wanted = matMul(x, constant(W), { transB: transposed });
   const session = await nodeRuntime.open(
     new Map([
